@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a tool: one wrapper, a typed result, exit status and stderr in the error."""
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import Mapping, Optional, Sequence
+
+from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
+
+log = logging.getLogger('kiwi')
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a finished tool said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def require_tools(names: Sequence[str]) -> None:
+    """Check that tools are installed.
+
+    :raises KiwiStashToolFailed: naming all that are missing
+    """
+    missing = [name for name in names if not shutil.which(name)]
+    if missing:
+        raise KiwiStashToolFailed(
+            f'{" and ".join(missing)}: not found in PATH',
+            f'install the package{"s" if len(missing) > 1 else ""} '
+            + ' '.join(missing)
+        )
+
+
+def run_command(
+    argv: Sequence[str], *, check: bool = True,
+    timeout: Optional[float] = None, env: Optional[Mapping[str, str]] = None
+) -> CommandResult:
+    """Run a tool to its end and return what it said.
+
+    The tool runs in a process group of its own, which is killed as a whole
+    when it takes too long or when we are interrupted.
+
+    :param argv: tool and arguments, no secrets (they show in /proc)
+    :param check: raise on a non-zero exit status
+    :param timeout: seconds, None for no limit
+    :param env: variables added to ours
+    :raises KiwiStashToolFailed: missing, exit status not 0, or too slow
+    """
+    log.debug('run: %s', ' '.join(argv))
+    try:
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, start_new_session=True,
+            env={**os.environ, **env} if env else None
+        )
+    except OSError as issue:
+        raise KiwiStashToolFailed(
+            f'{argv[0]}: cannot be run: {issue.strerror}',
+            f'install the package {argv[0]}'
+        ) from issue
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired as issue:
+        _kill_group(process)
+        raise KiwiStashToolFailed(
+            f'{_brief(argv)}: no end after {timeout:g} seconds, ended by us',
+            'a longer limit: set KIWI_STASH_TIMEOUT (seconds)'
+        ) from issue
+    except BaseException:
+        _kill_group(process)
+        raise
+    result = CommandResult(
+        process.returncode,
+        out.decode(errors='surrogateescape'),
+        err.decode(errors='surrogateescape')
+    )
+    if check and result.returncode:
+        raise KiwiStashToolFailed(
+            f'{_brief(argv)}: {_reason(result)}'
+        )
+    return result
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    except ProcessLookupError:
+        process.communicate()
+
+
+def _brief(argv: Sequence[str]) -> str:
+    return ' '.join(word for word in argv[:3] if not word.startswith('-'))
+
+
+def _reason(result: CommandResult) -> str:
+    """Last telling line of stderr: tools put the cause there."""
+    lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
+    told = lines[-1] if lines else 'no message'
+    if result.returncode < 0:
+        return f'ended by signal {-result.returncode}: {told}'
+    return f'{told} (exit status {result.returncode})'
