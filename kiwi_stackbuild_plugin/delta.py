@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The difference of two trees: pure, two scans in, changes out."""
+from __future__ import annotations
+
+import stat
+from dataclasses import dataclass
+from typing import (
+    Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+)
+
+from kiwi_stackbuild_plugin.tree import Entry, sort_key
+
+ADDED, CHANGED, PARENT = 'A', 'C', 'P'
+
+_SECOND = 10**9
+Inode = Tuple[int, int]
+
+
+class Change(NamedTuple):
+    """One entry that a layer carries.
+
+    kind is ADDED, CHANGED, or PARENT (an unchanged directory that holds one of
+    the others: storage drivers make up the mode of a missing one); link is the path of the entry that this one
+    is a hard link to, empty where it carries its own data.
+    """
+
+    kind: str
+    entry: Entry
+    link: bytes = b''
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What turns a base into a tree, in order of path.
+
+    removed holds the topmost paths that are gone.
+    """
+
+    removed: Tuple[bytes, ...]
+    changes: Tuple[Change, ...]
+
+    def count(self, kind: str) -> int:
+        """Return how many changes are of a kind."""
+        return sum(1 for change in self.changes if change.kind == kind)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether the tree equals its base."""
+        return not self.removed and not self.changes
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far equal metadata may stand for equal content.
+
+    :param touched_since: files of the tree with a ctime (ns) before this have
+        the content of the base; None: no file is known to
+    :param rounded: the base may hold mtimes without nanoseconds
+    """
+
+    touched_since: Optional[int] = None
+    rounded: bool = False
+
+
+class _Node(NamedTuple):
+    """A directory of the tree on the way down to where the comparison is."""
+
+    entry: Entry
+    prefix: bytes
+    parent: Optional[_Node]
+
+
+class _Linked(NamedTuple):
+    """An entry with more than one link, on either side: judged at the end."""
+
+    tree: Entry
+    base: Optional[Entry]
+    node: Optional[_Node]
+
+
+def whole_tree(tree: Iterable[Entry]) -> Iterator[Change]:
+    """Yield a tree as the changes of a first layer, in flat memory."""
+    first: Dict[Inode, bytes] = {}
+    for entry in tree:
+        link = b''
+        if entry.stat.st_nlink > 1 and not entry.is_dir:
+            key = _inode(entry)
+            link = first.setdefault(key, entry.path)
+        yield Change(ADDED, entry, b'' if link == entry.path else link)
+
+
+def compare(
+    base: Iterable[Entry], tree: Iterable[Entry],
+    same_content: Callable[[bytes], bool], trust: Trust = Trust()
+) -> Delta:
+    """Return the changes that turn base into tree.
+
+    An entry is unchanged if type, mode, owner, size, link target, device,
+    xattrs, hard-link group and mtime agree, and the content where they cannot
+    tell.
+
+    :param base: entries in order of path
+    :param tree: entries in order of path
+    :param same_content: compares the files of both sides at a path
+    """
+    return _Comparison(same_content, trust).run(iter(base), iter(tree))
+
+
+class _Comparison:
+    """State of one comparison: the walk down both trees, and what was found."""
+
+    def __init__(
+        self, same_content: Callable[[bytes], bool], trust: Trust
+    ) -> None:
+        self.same_content = same_content
+        self.trust = trust
+        self.removed: List[bytes] = []
+        self.found: Dict[bytes, Change] = {}
+        self.linked: List[_Linked] = []
+        self.node: Optional[_Node] = None
+
+    def run(self, base: Iterator[Entry], tree: Iterator[Entry]) -> Delta:
+        """Merge both streams, then judge the hard links."""
+        old, new = next(base, None), next(tree, None)
+        gone = None
+        while old is not None or new is not None:
+            if old is not None and gone and old.path.startswith(gone):
+                old = next(base, None)
+            elif old is not None and new is not None and old.path == new.path:
+                self._climb(new.path)
+                self._pair(old, new)
+                if old.is_dir and not new.is_dir:
+                    gone = old.path + b'/'
+                old, new = next(base, None), next(tree, None)
+            elif new is None or (
+                old is not None and sort_key(old.path) < sort_key(new.path)
+            ):
+                assert old is not None
+                gone = old.path + b'/'
+                self._climb(old.path)
+                self.removed.append(old.path)
+                self._add_parents(self.node)
+                old = next(base, None)
+            else:
+                self._climb(new.path)
+                self._single(new)
+                new = next(tree, None)
+        self._judge_links()
+        changes = sorted(
+            self.found.values(), key=lambda change: sort_key(change.entry.path)
+        )
+        return Delta(tuple(self.removed), tuple(changes))
+
+    def _climb(self, path: bytes) -> None:
+        while self.node is not None and not path.startswith(self.node.prefix):
+            self.node = self.node.parent
+
+    def _descend(self, new: Entry) -> None:
+        if new.is_dir:
+            self.node = _Node(new, new.path + b'/', self.node)
+
+    def _pair(self, old: Entry, new: Entry) -> None:
+        linked = old.stat.st_nlink > 1 or new.stat.st_nlink > 1
+        if linked and not new.is_dir:
+            self.linked.append(_Linked(new, old, self.node))
+        elif not self._same(old, new):
+            self._add(Change(CHANGED, new), self.node)
+        self._descend(new)
+
+    def _single(self, new: Entry) -> None:
+        if new.stat.st_nlink > 1 and not new.is_dir:
+            self.linked.append(_Linked(new, None, self.node))
+        else:
+            self._add(Change(ADDED, new), self.node)
+        self._descend(new)
+
+    def _add(self, change: Change, node: Optional[_Node]) -> None:
+        self.found[change.entry.path] = change
+        self._add_parents(node)
+
+    def _add_parents(self, node: Optional[_Node]) -> None:
+        while node is not None and node.entry.path not in self.found:
+            self.found[node.entry.path] = Change(PARENT, node.entry)
+            node = node.parent
+
+    def _same(self, old: Entry, new: Entry) -> bool:
+        if not same_metadata(old, new):
+            return False
+        exact = old.stat.st_mtime_ns == new.stat.st_mtime_ns
+        if not exact and not (self.trust.rounded and _rounded(old, new)):
+            return False
+        if not new.is_file or new.stat.st_size == 0:
+            return True
+        since = self.trust.touched_since
+        if exact and since is not None and new.stat.st_ctime_ns < since:
+            return True
+        return self.same_content(new.path)
+
+    def _judge_links(self) -> None:
+        """Decide on every group of hard links as a whole.
+
+        Of the groups whose members all come from one inode of the base, only
+        the first can stay: the others were split off from it.
+        """
+        groups: Dict[Inode, List[_Linked]] = {}
+        for item in self.linked:
+            groups.setdefault(_inode(item.tree), []).append(item)
+        kept: Set[Inode] = set()
+        for group in groups.values():
+            source = self._common_source(group)
+            if source is not None and source not in kept and self._same(
+                group[0].base or group[0].tree, group[0].tree
+            ):
+                kept.add(source)
+                continue
+            head = group[0].tree.path
+            for item in group:
+                kind = ADDED if item.base is None else CHANGED
+                link = b'' if item.tree.path == head else head
+                self._add(Change(kind, item.tree, link), item.node)
+
+    @staticmethod
+    def _common_source(group: List[_Linked]) -> Optional[Inode]:
+        """Return the one inode of the base that all members come from."""
+        sources = {
+            _inode(item.base) if item.base is not None
+            and not item.base.is_dir else None for item in group
+        }
+        return sources.pop() if len(sources) == 1 else None
+
+
+def same_metadata(old: Entry, new: Entry) -> bool:
+    """Tell whether two entries agree in all but mtime and content."""
+    one, two = old.stat, new.stat
+    if one.st_mode != two.st_mode or one.st_uid != two.st_uid \
+            or one.st_gid != two.st_gid or old.xattrs != new.xattrs:
+        return False
+    if stat.S_ISDIR(two.st_mode):
+        return True
+    return (
+        one.st_size == two.st_size and old.target == new.target
+        and one.st_rdev == two.st_rdev
+    )
+
+
+def _rounded(old: Entry, new: Entry) -> bool:
+    """Tell whether mtimes differ only by a lost fraction of a second."""
+    one, two = old.stat.st_mtime_ns, new.stat.st_mtime_ns
+    return abs(one - two) < _SECOND and (
+        one % _SECOND == 0 or two % _SECOND == 0
+    )
+
+
+def _inode(entry: Entry) -> Inode:
+    return entry.stat.st_dev, entry.stat.st_ino

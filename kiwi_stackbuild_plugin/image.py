@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OCI images as values: what podman tells of one, config and manifest of a new one.
+
+Source: OCI image spec v1.0, config.md, manifest.md, annotations.md.
+"""
+from __future__ import annotations
+
+import copy
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json'
+MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json'
+_LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar'
+_DOCKER_LAYER = 'application/vnd.docker.image.rootfs.diff.tar'
+_ARCHITECTURES = {
+    'x86_64': 'amd64', 'aarch64': 'arm64', 'i586': '386', 'i686': '386',
+    'armv7l': 'arm', 'armv6l': 'arm', 'ppc64le': 'ppc64le', 's390x': 's390x',
+    'riscv64': 'riscv64', 'loongarch64': 'loong64'
+}
+Document = Dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What podman tells of a stored image.
+
+    image_id and digests are 64 hexadecimal digits, digests with 'sha256:';
+    layers are the diff IDs from the bottom up; created is RFC 3339; size is
+    what the unpacked layers take, in bytes.
+    """
+
+    image_id: str
+    names: Tuple[str, ...] = ()
+    digest: str = ''
+    created: str = ''
+    size: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    layers: Tuple[str, ...] = ()
+    architecture: str = ''
+    author: str = ''
+    history: Tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def display_name(self) -> str:
+        """A name to show: the first one, or the short image ID."""
+        return self.names[0] if self.names else self.image_id[:12]
+
+
+def info_from_inspect(data: Mapping[str, Any]) -> ImageInfo:
+    """Read one element of what 'podman image inspect' prints."""
+    return ImageInfo(
+        image_id=str(data['Id']).partition(':')[2] or str(data['Id']),
+        names=tuple(data.get('RepoTags') or ()),
+        digest=data.get('Digest') or '',
+        created=data.get('Created') or '',
+        size=int(data.get('Size') or 0),
+        labels=data.get('Labels') or {},
+        layers=tuple((data.get('RootFS') or {}).get('Layers') or ()),
+        architecture=data.get('Architecture') or '',
+        author=data.get('Author') or '',
+        history=tuple(data.get('History') or ())
+    )
+
+
+def timestamp() -> str:
+    """Return the moment of creation, RFC 3339 in UTC.
+
+    SOURCE_DATE_EPOCH (seconds) fixes it, as it does in kiwi.
+    """
+    epoch = os.environ.get('SOURCE_DATE_EPOCH', '')
+    moment = (
+        datetime.fromtimestamp(int(epoch), tz=timezone.utc)
+        if epoch.isdigit() else datetime.now(tz=timezone.utc)
+    )
+    return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
+
+
+def oci_architecture(machine: str) -> str:
+    """Return the name that OCI (and Go) has for what uname(2) calls machine."""
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def make_config(
+    base: Optional[Mapping[str, Any]], oci_config: Mapping[str, Any],
+    diff_id: Optional[str], created: str, machine: str
+) -> Document:
+    """Return the config of an image: a base with one more layer, or none.
+
+    :param base: config of the base image
+    :param oci_config: keys as in kiwi's OciConfig (kiwi.container.oci)
+    :param diff_id: digest of the new layer's tar, None for no new layer
+    :param created: RFC 3339
+    :param machine: architecture of a first layer, as uname(2) names it
+    """
+    config: Document = copy.deepcopy(dict(base)) if base else {
+        'architecture': oci_architecture(machine), 'os': 'linux',
+        'rootfs': {'type': 'layers', 'diff_ids': []}
+    }
+    config['created'] = created
+    settings = config.get('config') or {}
+    if not base and 'entry_subcommand' in oci_config:
+        settings['Cmd'] = list(oci_config['entry_subcommand'])
+    labels = {**(settings.get('Labels') or {}), **oci_config.get('labels', {})}
+    settings['Labels'] = dict(sorted(labels.items()))
+    config['config'] = settings
+    if oci_config.get('maintainer'):
+        config['author'] = oci_config['maintainer']
+    history = {'created': created, **oci_config.get('history', {})}
+    if diff_id is None:
+        history['empty_layer'] = True
+    else:
+        config['rootfs']['diff_ids'].append(diff_id)
+    config['history'] = [*(config.get('history') or []), history]
+    return config
+
+
+def make_manifest(
+    base_layers: List[Document], layer: Optional[Document], config: Document,
+    annotations: Mapping[str, str]
+) -> Document:
+    """Return a manifest.
+
+    :param base_layers: descriptors of the base's layers
+    :param layer: descriptor of the new layer, if there is one
+    :param config: descriptor of the config
+    """
+    return {
+        'schemaVersion': 2, 'mediaType': MANIFEST_TYPE, 'config': config,
+        'layers': [oci_descriptor(item) for item in base_layers]
+        + ([layer] if layer else []),
+        'annotations': dict(sorted(annotations.items()))
+    }
+
+
+def oci_descriptor(descriptor: Mapping[str, Any]) -> Document:
+    """Return a layer's descriptor with the media type that OCI has for it.
+
+    Source: OCI image spec, media-types.md, "Compatibility Matrix".
+    """
+    kind = str(descriptor['mediaType'])
+    if kind.startswith(_DOCKER_LAYER):
+        kind = kind.replace(_DOCKER_LAYER, _LAYER_TYPE, 1)
+        kind = kind.replace('.tar.gzip', '.tar+gzip').replace('.tar.zstd', '.tar+zstd')
+    return {
+        'mediaType': kind, 'digest': descriptor['digest'],
+        'size': descriptor['size']
+    }
+
+
+def encode(document: Document) -> bytes:
+    """Return JSON in the one form that we write, so that digests are stable."""
+    return json.dumps(
+        document, sort_keys=True, separators=(',', ':'), ensure_ascii=False
+    ).encode('utf-8', 'surrogateescape')

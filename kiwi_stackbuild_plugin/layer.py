@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write a delta as one OCI layer: tar, zstd and both digests in one pass."""
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from dataclasses import dataclass
+from typing import (
+    BinaryIO, Callable, Collection, Iterable, List, Optional, Tuple
+)
+
+import zstandard
+
+from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, Change
+from kiwi_stackbuild_plugin.errors import KiwiStashTreeChanged
+from kiwi_stackbuild_plugin.tarstream import (
+    END, pack_entry, pack_whiteout, padding
+)
+from kiwi_stackbuild_plugin.tree import Entry, open_below
+
+#: OCI image spec, layer.md
+MEDIA_TYPE = 'application/vnd.oci.image.layer.v1.tar+zstd'
+
+_CHUNK = 1 << 20
+_LEVEL = 1
+_AHEAD = 8
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A finished layer blob; sizes in bytes, digests with their 'sha256:'."""
+
+    path: str
+    digest: str
+    diff_id: str
+    size: int
+    tar_size: int
+    added: int
+    changed: int
+    removed: int
+
+
+def write_layer(
+    blob_dir: str, root_fd: int, removed: Collection[bytes],
+    changes: Iterable[Change], progress: Progress = lambda done: None
+) -> Layer:
+    """Write whiteouts, then changes, as a blob named by its digest.
+
+    The bytes depend only on the arguments: same changes, same digest, on any
+    number of processors.
+
+    :param blob_dir: directory that gets the blob
+    :param root_fd: root of the tree that the changes were found in
+    :param progress: called with the bytes of content written so far
+    :raises KiwiStashTreeChanged: if a file is not what it was when scanned
+    """
+    part = os.path.join(blob_dir, f'.part-{os.getpid()}')
+    counts = {ADDED: 0, CHANGED: 0}
+    with open(part, 'wb') as blob, _Sink(blob) as sink:
+        for path in removed:
+            sink.write(pack_whiteout(path))
+        content = _Content(root_fd, sink, progress)
+        try:
+            for kind, entry, link in changes:
+                counts[kind] = counts.get(kind, 0) + 1
+                sink.write(pack_entry(entry, link))
+                if entry.is_file and not link and entry.stat.st_size:
+                    content.copy(entry)
+        finally:
+            content.close()
+        sink.write(END)
+    digest = sink.blob_digest.hexdigest()
+    path = os.path.join(blob_dir, digest)
+    os.rename(part, path)
+    return Layer(
+        path, f'sha256:{digest}', f'sha256:{sink.tar_digest.hexdigest()}',
+        os.path.getsize(path), sink.size, counts[ADDED], counts[CHANGED],
+        len(removed)
+    )
+
+
+class _Content:
+    """Copies the content of files of a tree into a sink, in order of path."""
+
+    def __init__(self, root_fd: int, sink: _Sink, progress: Progress) -> None:
+        self.root_fd = root_fd
+        self.sink = sink
+        self.progress = progress
+        self.done = 0
+        self.parent: Optional[Tuple[bytes, int]] = None
+
+    def copy(self, entry: Entry) -> None:
+        """Copy one file; it must be what was scanned, before and after."""
+        try:
+            fd = self._open(entry.path)
+        except OSError as issue:
+            raise _changed(entry.path, issue.strerror or 'gone') from issue
+        try:
+            self._check(fd, entry)
+            left = entry.stat.st_size
+            while left:
+                data = os.read(fd, min(left, _CHUNK))
+                if not data:
+                    raise _changed(entry.path, 'it shrank')
+                left -= len(data)
+                self.sink.write(data)
+                self.done += len(data)
+                self.progress(self.done)
+            self._check(fd, entry)
+        finally:
+            os.close(fd)
+        self.sink.write(padding(entry.stat.st_size))
+
+    @staticmethod
+    def _check(fd: int, entry: Entry) -> None:
+        now, then = os.fstat(fd), entry.stat
+        if (
+            now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
+        ) != (
+            then.st_ino, then.st_size, then.st_mtime_ns, then.st_ctime_ns
+        ):
+            raise _changed(entry.path, 'it was written to')
+
+    def _open(self, path: bytes) -> int:
+        parent, _, name = path.rpartition(b'/')
+        if self.parent is None or self.parent[0] != parent:
+            self.close()
+            self.parent = parent, open_below(self.root_fd, parent)
+        return os.open(
+            name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+            dir_fd=self.parent[1]
+        )
+
+    def close(self) -> None:
+        """Let go of the directory that was read last."""
+        if self.parent is not None:
+            os.close(self.parent[1])
+            self.parent = None
+
+
+def _changed(path: bytes, why: str) -> KiwiStashTreeChanged:
+    return KiwiStashTreeChanged(
+        f'root tree: {os.fsdecode(path)!r} changed while it was stashed: {why}',
+        'stop what writes to the tree and stash again'
+    )
+
+
+class _Sink:
+    """Hashes and compresses in threads of their own what is written to it."""
+
+    def __init__(self, blob: BinaryIO) -> None:
+        self.tar_digest = hashlib.sha256()
+        self.blob_digest = hashlib.sha256()
+        self.size = 0
+        self._blob = blob
+        # the number of threads does not change the bytes, but none or some does
+        self._zstd = zstandard.ZstdCompressor(
+            level=_LEVEL, threads=max(1, os.cpu_count() or 1)
+        ).compressobj()
+        self._gathered: List[bytes] = []
+        self._gathered_size = 0
+        self._failure: List[BaseException] = []
+        self._workers = [
+            _Worker(self.tar_digest.update, self._failure),
+            _Worker(self._compress, self._failure)
+        ]
+
+    def __enter__(self) -> _Sink:
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self._pass_on()
+        for worker in self._workers:
+            worker.finish()
+        if error is None:
+            if self._failure:
+                raise self._failure[0]
+            self._store(self._zstd.flush())
+
+    def write(self, data: bytes) -> None:
+        """Take a piece of the archive; small ones are gathered."""
+        self._gathered.append(data)
+        self._gathered_size += len(data)
+        if self._gathered_size >= _CHUNK:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._failure:
+            raise self._failure[0]
+        data = b''.join(self._gathered)
+        self._gathered, self._gathered_size = [], 0
+        self.size += len(data)
+        for worker in self._workers:
+            worker.pieces.put(data)
+
+    def _compress(self, data: bytes) -> None:
+        self._store(self._zstd.compress(data))
+
+    def _store(self, data: bytes) -> None:
+        self.blob_digest.update(data)
+        self._blob.write(data)
+
+
+class _Worker(threading.Thread):
+    """Feeds pieces, in order, to a function that lets other threads run."""
+
+    def __init__(
+        self, work: Callable[[bytes], object], failure: List[BaseException]
+    ) -> None:
+        super().__init__(daemon=True)
+        self.pieces: queue.Queue[Optional[bytes]] = queue.Queue(_AHEAD)
+        self._work = work
+        self._failure = failure
+
+    def run(self) -> None:
+        """Work until told to finish; after a failure only empty the queue."""
+        while True:
+            data = self.pieces.get()
+            if data is None:
+                return
+            if not self._failure:
+                try:
+                    self._work(data)
+                except (OSError, zstandard.ZstdError) as issue:
+                    self._failure.append(issue)
+
+    def finish(self) -> None:
+        """Wait until all pieces are worked off."""
+        self.pieces.put(None)
+        self.join()
+

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write an OCI image layout that holds one image's config and newest layer.
+
+The layers of its base are only named: the storage has them already. Source:
+OCI image spec v1.0, image-layout.md.
+"""
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any, List, Mapping, Optional
+
+from kiwi_stackbuild_plugin.image import (
+    CONFIG_TYPE, MANIFEST_TYPE, Document, encode, make_manifest
+)
+from kiwi_stackbuild_plugin.layer import MEDIA_TYPE, Layer
+
+#: name of the one image in a layout
+REFERENCE = 'stash'
+
+
+def make_layout(directory: str) -> str:
+    """Create an empty layout and return its directory for blobs."""
+    blob_dir = os.path.join(directory, 'blobs', 'sha256')
+    os.makedirs(blob_dir)
+    _write(os.path.join(directory, 'oci-layout'), b'{"imageLayoutVersion":"1.0.0"}')
+    return blob_dir
+
+
+def add_image(
+    directory: str, config: Document, base_layers: List[Document],
+    layer: Optional[Layer], annotations: Mapping[str, str]
+) -> str:
+    """Add config, manifest and index for an image.
+
+    :param config: image config
+    :param base_layers: descriptors of the layers below
+    :param layer: the new layer, whose blob is in the layout already
+    :returns: the image ID: the digest of the config, without 'sha256:'
+    """
+    settings = _add_blob(directory, CONFIG_TYPE, encode(config))
+    top: Optional[Document] = layer and {
+        'mediaType': MEDIA_TYPE, 'digest': layer.digest, 'size': layer.size
+    }
+    manifest = make_manifest(base_layers, top, settings, annotations)
+    entry: Mapping[str, Any] = {
+        **_add_blob(directory, MANIFEST_TYPE, encode(manifest)),
+        'annotations': {'org.opencontainers.image.ref.name': REFERENCE}
+    }
+    index = {'schemaVersion': 2, 'manifests': [entry]}
+    _write(os.path.join(directory, 'index.json'), encode(index))
+    return str(settings['digest']).partition(':')[2]
+
+
+def _add_blob(directory: str, media_type: str, data: bytes) -> Document:
+    digest = hashlib.sha256(data).hexdigest()
+    _write(os.path.join(directory, 'blobs', 'sha256', digest), data)
+    return {
+        'mediaType': media_type, 'digest': f'sha256:{digest}', 'size': len(data)
+    }
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, 'wb') as out:
+        out.write(data)

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scan a root tree: a sorted stream of entries, read without following links.
+
+Names are bytes, paths are relative to the root and have no leading slash; the
+root directory itself is not an entry. The order is that of the path taken as
+a list of names: a directory comes right before its contents, whatever the
+file system, locale or time zone.
+"""
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import (
+    Callable, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional,
+    Pattern, Tuple
+)
+
+from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+
+Xattrs = Tuple[Tuple[str, bytes], ...]
+
+#: longest path that a storage can unpack: PATH_MAX less the leading slash and
+#: the terminating zero
+PATH_LIMIT = 4094
+#: host labels (SELinux) and the private marks of overlayfs are not content
+_FOREIGN_XATTRS = ('security.selinux', 'trusted.overlay.')
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1024
+_OPEN_LEVELS = 64
+
+
+class Entry(NamedTuple):
+    """One name of a tree: its path, lstat(2) result, xattrs, link target."""
+
+    path: bytes
+    stat: os.stat_result
+    xattrs: Xattrs = ()
+    target: bytes = b''
+
+    @property
+    def is_dir(self) -> bool:
+        """Tell whether this is a directory."""
+        return stat.S_ISDIR(self.stat.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """Tell whether this is a regular file."""
+        return stat.S_ISREG(self.stat.st_mode)
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """What a scan leaves out.
+
+    :param paths: left out with all below them
+    :param contents: directories that stay, but whose contents are left out
+    :param pattern: expression over whole paths, left out with all below
+    """
+
+    paths: FrozenSet[bytes] = frozenset()
+    contents: FrozenSet[bytes] = frozenset()
+    pattern: Optional[Pattern[bytes]] = None
+
+
+def make_exclusion(
+    patterns: Iterable[str], contents: Iterable[bytes] = ()
+) -> Exclusion:
+    """Turn kiwi's exclude patterns into an exclusion, anchored at the root.
+
+    rsync lets 'run/*' match below any directory, which loses data; here a
+    pattern is always a path from the root.
+
+    :param patterns: names, paths, 'directory/*', or glob patterns
+    :param contents: further directories whose contents are left out
+    """
+    paths, hollow, globs = set(), set(contents), []
+    for text in patterns:
+        name = os.fsencode(text.strip('/'))
+        if name.endswith(b'/*') and not re.search(rb'[*?[]', name[:-2]):
+            hollow.add(name[:-2])
+        elif re.search(rb'[*?[]', name):
+            globs.append(translate(os.fsdecode(name)).encode(
+                errors='surrogateescape'
+            ))
+        elif name:
+            paths.add(name)
+    return Exclusion(
+        frozenset(paths), frozenset(hollow),
+        re.compile(b'|'.join(globs), re.DOTALL) if globs else None
+    )
+
+
+def sort_key(path: bytes) -> bytes:
+    """Return the key by which paths are ordered: names compared one by one."""
+    return path.replace(b'/', b'\0')
+
+
+def open_tree(root: str) -> int:
+    """Open a root directory.
+
+    :returns: file descriptor, to be closed by the caller
+    :raises KiwiStashRootInvalid: if it is missing or no directory
+    """
+    try:
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as issue:
+        raise KiwiStashRootInvalid(
+            f'root tree {root!r}: {issue.strerror}'
+        ) from issue
+
+
+def open_below(root_fd: int, path: bytes, flags: int = _DIRECTORY) -> int:
+    """Open a path below a directory, following no link on the way.
+
+    :param flags: flags of the last step; O_NOFOLLOW is always added
+    :returns: file descriptor, to be closed by the caller
+    :raises OSError: ELOOP or ENOTDIR where a link is in the way
+    """
+    names = path.split(b'/') if path else [b'.']
+    fd = root_fd
+    try:
+        for name in names[:-1]:
+            if name in (b'..', b''):
+                raise OSError(errno.EINVAL, 'not a plain path', path)
+            step = os.open(name, _DIRECTORY, dir_fd=fd)
+            if fd != root_fd:
+                os.close(fd)
+            fd = step
+        if names[-1] in (b'..', b''):
+            raise OSError(errno.EINVAL, 'not a plain path', path)
+        return os.open(
+            names[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd
+        )
+    finally:
+        if fd != root_fd:
+            os.close(fd)
+
+
+@contextmanager
+def working_directory(fd: int) -> Iterator[None]:
+    """Make a directory the current one for a block, then go back.
+
+    There is no listxattrat(2) before Linux 6.13; names relative to the current
+    directory are the fast way to read xattrs without following links.
+    """
+    try:
+        back = os.open('.', os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        back = os.open('/', os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.fchdir(fd)
+        yield
+    finally:
+        os.fchdir(back)
+        os.close(back)
+
+
+def scan(root_fd: int, exclusion: Exclusion = Exclusion()) -> Iterator[Entry]:
+    """Yield every entry below a directory, in order.
+
+    :param root_fd: directory; it is neither an entry nor closed
+    :raises OSError: if a directory cannot be read
+    """
+    pending: List[Tuple[Iterator[Entry], Optional[int]]] = []
+    top = os.dup(root_fd)
+    try:
+        pending.append((_read_directory(top, b'', exclusion), top))
+        while pending:
+            entry = next(pending[-1][0], None)
+            if entry is None:
+                _close(pending.pop()[1])
+                continue
+            yield entry
+            if entry.is_dir and entry.path not in exclusion.contents:
+                fd = _open_child(root_fd, pending, entry.path)
+                if fd is None:
+                    continue
+                reader = _read_directory(fd, entry.path + b'/', exclusion)
+                pending.append((reader, fd))
+    finally:
+        for reader, fd in pending:
+            _close(fd)
+
+
+def _close(fd: Optional[int]) -> None:
+    if fd is not None:
+        os.close(fd)
+
+
+def _open_child(
+    root_fd: int, pending: List[Tuple[Iterator[Entry], Optional[int]]],
+    path: bytes
+) -> Optional[int]:
+    """Open a directory that was just listed, None if it is gone or no more one."""
+    parent = pending[-1][1]
+    try:
+        if parent is not None and len(pending) < _OPEN_LEVELS:
+            return os.open(path.rsplit(b'/', 1)[-1], _DIRECTORY, dir_fd=parent)
+        return open_below(root_fd, path)
+    except OSError as issue:
+        if issue.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+
+
+def _read_directory(
+    fd: int, prefix: bytes, exclusion: Exclusion
+) -> Iterator[Entry]:
+    names = sorted(os.fsencode(name) for name in os.listdir(fd))
+    if exclusion.paths or exclusion.pattern:
+        names = [name for name in names if not _left_out(prefix + name, exclusion)]
+    for start in range(0, len(names), _CHUNK):
+        with working_directory(fd):
+            chunk = [
+                entry for entry in (
+                    _read_entry(name, prefix)
+                    for name in names[start:start + _CHUNK]
+                ) if entry is not None
+            ]
+        yield from chunk
+
+
+def _left_out(path: bytes, exclusion: Exclusion) -> bool:
+    return path in exclusion.paths or (
+        exclusion.pattern is not None
+        and exclusion.pattern.match(path) is not None
+    )
+
+
+def _read_entry(name: bytes, prefix: bytes) -> Optional[Entry]:
+    try:
+        status = os.lstat(name)
+        target = os.readlink(name) if stat.S_ISLNK(status.st_mode) else b''
+        return Entry(prefix + name, status, read_xattrs(name), target)
+    except FileNotFoundError:
+        return None
+
+
+def read_xattrs(name: bytes | int) -> Xattrs:
+    """Read the extended attributes of a name (not of what it links to) or fd."""
+    follow = isinstance(name, int)
+    try:
+        keys = os.listxattr(name, follow_symlinks=follow)
+    except OSError as issue:
+        if issue.errno in (errno.ENOTSUP, errno.EOPNOTSUPP):
+            return ()
+        raise
+    if not keys:
+        return ()
+    return tuple(
+        (key, os.getxattr(name, key, follow_symlinks=follow))
+        for key in sorted(keys) if not key.startswith(_FOREIGN_XATTRS)
+    )
+
+
+def find_mounts(root: str) -> FrozenSet[bytes]:
+    """Return the paths below a root on which other file systems are mounted.
+
+    Source: proc(5), /proc/self/mountinfo, field 5.
+    """
+    top = os.fsencode(os.path.realpath(root)).rstrip(b'/') + b'/'
+    found = set()
+    with open('/proc/self/mountinfo', 'rb') as mountinfo:
+        for line in mountinfo:
+            point = re.sub(
+                rb'\\([0-7]{3})', lambda match: bytes([int(match[1], 8)]),
+                line.split(b' ')[4]
+            )
+            if point.startswith(top):
+                found.add(point[len(top):])
+    return frozenset(found)
+
+
+def storable(
+    entries: Iterable[Entry], report: Callable[[bytes, str], None]
+) -> Iterator[Entry]:
+    """Pass on what a layer can hold; report and drop the rest.
+
+    :param report: called with the path and the reason of each that is dropped
+    """
+    dropped = None
+    for entry in entries:
+        if dropped is not None and entry.path.startswith(dropped):
+            continue
+        reason = _not_storable(entry)
+        if reason is None:
+            yield entry
+            continue
+        report(entry.path, reason)
+        dropped = entry.path + b'/' if entry.is_dir else None
+
+
+def _not_storable(entry: Entry) -> Optional[str]:
+    mode = entry.stat.st_mode
+    if stat.S_ISSOCK(mode):
+        return 'a socket'
+    if entry.path.rsplit(b'/', 1)[-1].startswith(b'.wh.'):
+        return 'the name means a deletion in a layer'
+    if stat.S_ISCHR(mode) and entry.stat.st_rdev == 0:
+        return 'a device 0:0 means a deletion in the storage'
+    if len(entry.path) > PATH_LIMIT:
+        return f'the path has {len(entry.path)} bytes, at most {PATH_LIMIT}'
+    return None
