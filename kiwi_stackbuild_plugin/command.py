@@ -2,6 +2,7 @@
 """Run a tool: one wrapper, a typed result, exit status and stderr in the error."""
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import shutil
@@ -13,6 +14,9 @@ from typing import Mapping, Optional, Sequence
 from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
 
 log = logging.getLogger('kiwi')
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ def run_command(
 ) -> CommandResult:
     """Run a tool to its end and return what it said.
 
-    The tool runs in a process group of its own, which is killed as a whole
-    when it takes too long or when we are interrupted.
+    The tool runs in a session of its own, which is ended as a whole when it
+    takes too long or when we are interrupted; if we are killed, so is it.
 
     :param argv: tool and arguments, no secrets (they show in /proc)
     :param check: raise on a non-zero exit status
@@ -58,6 +62,7 @@ def run_command(
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=_die_with_parent,
             env={**os.environ, **env} if env else None
         )
     except OSError as issue:
@@ -88,6 +93,10 @@ def run_command(
     return result
 
 
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     try:
         os.killpg(process.pid, signal.SIGTERM)
@@ -103,10 +112,14 @@ def _brief(argv: Sequence[str]) -> str:
     return ' '.join(word for word in argv[:3] if not word.startswith('-'))
 
 
+def last_line(text: str) -> str:
+    """Return the last line that says something: tools put the cause there."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else 'no message'
+
+
 def _reason(result: CommandResult) -> str:
-    """Last telling line of stderr: tools put the cause there."""
-    lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-    told = lines[-1] if lines else 'no message'
+    told = last_line(result.stderr)
     if result.returncode < 0:
         return f'ended by signal {-result.returncode}: {told}'
     return f'{told} (exit status {result.returncode})'

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only place that speaks to podman and skopeo about stored images."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from typing import Iterable, Iterator, List, Optional
+
+from kiwi_stackbuild_plugin import labels
+from kiwi_stackbuild_plugin.command import (
+    last_line, require_tools, run_command
+)
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashArgumentInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
+)
+from kiwi_stackbuild_plugin.image import Document, ImageInfo, info_from_inspect
+from kiwi_stackbuild_plugin.workspace import (
+    IMAGE, MOUNT, Workspace, find_abandoned
+)
+
+LOCAL = 'localhost'
+#: what podman says of an image that is not there, in versions 3 to 5
+_UNKNOWN = ('no such image', 'image not known', 'unable to find')
+
+
+def require_storage_tools() -> None:
+    """Check that podman and skopeo are installed.
+
+    :raises KiwiStashToolFailed: naming what is missing
+    """
+    require_tools(['podman', 'skopeo'])
+
+
+def network_timeout() -> float:
+    """Return the limit, in seconds, of a call that talks to a network.
+
+    Environment variable KIWI_STASH_TIMEOUT, one hour by default.
+
+    :raises KiwiStashArgumentInvalid: if it is no positive number
+    """
+    text = os.environ.get('KIWI_STASH_TIMEOUT', '3600')
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < 10**9:
+        raise KiwiStashArgumentInvalid(
+            f'KIWI_STASH_TIMEOUT {text!r}: not a number of seconds above 0'
+        )
+    return seconds
+
+
+def find_image(name: str) -> Optional[ImageInfo]:
+    """Return the stored image of a name or ID, None if there is none."""
+    result = run_command(
+        ['podman', 'image', 'inspect', '--', name], check=False
+    )
+    if result.returncode == 0:
+        return info_from_inspect(json.loads(result.stdout)[0])
+    if any(words in result.stderr.lower() for words in _UNKNOWN):
+        return None
+    raise KiwiStashToolFailed(
+        f'podman image inspect {name}: {result.stderr.strip()}'
+    )
+
+
+def list_stashes() -> List[ImageInfo]:
+    """Return all images that carry the label of a stash, in two calls."""
+    found = run_command([
+        'podman', 'images', '--all', '--quiet', '--no-trunc',
+        '--filter', f'label={labels.META}'
+    ])
+    ids = list(dict.fromkeys(found.stdout.split()))
+    if not ids:
+        return []
+    result = run_command(['podman', 'image', 'inspect', '--', *ids])
+    return [info_from_inspect(data) for data in json.loads(result.stdout)]
+
+
+def read_manifest(image_id: str) -> Document:
+    """Return the manifest of a stored image."""
+    return _inspect(['--raw', f'containers-storage:@{image_id}'])
+
+
+def read_config(image_id: str) -> Document:
+    """Return the config of a stored image."""
+    return _inspect(['--config', '--raw', f'containers-storage:@{image_id}'])
+
+
+def _inspect(arguments: List[str]) -> Document:
+    document: Document = json.loads(
+        run_command(['skopeo', 'inspect', *arguments]).stdout
+    )
+    return document
+
+
+@contextmanager
+def mounted(space: Workspace, image_id: str) -> Iterator[str]:
+    """Mount an image read-only for a block and give the directory."""
+    space.note(MOUNT, image_id)
+    path = run_command(
+        ['podman', 'image', 'mount', image_id]
+    ).stdout.strip()
+    try:
+        yield path
+    finally:
+        unmount(image_id)
+        space.forget(MOUNT, image_id)
+
+
+def unmount(image_id: str) -> None:
+    """Take back one mount of an image; others may have it mounted too."""
+    run_command(['podman', 'image', 'unmount', image_id], check=False)
+
+
+def add_image(space: Workspace, layout: str, image_id: str) -> None:
+    """Bring the image of a layout into the storage, without a name.
+
+    Layers that the storage has already need not be in the layout.
+
+    :param layout: skopeo's reference of the image, 'oci:directory:name'
+    :param image_id: what the image will be
+    """
+    space.note(IMAGE, image_id)
+    run_command(['skopeo', 'copy', layout, f'containers-storage:@{image_id}'])
+
+
+def tag_image(space: Workspace, image_id: str, name: str) -> None:
+    """Give an image a name; this is what publishes a stash."""
+    run_command(['podman', 'tag', image_id, name])
+    space.forget(IMAGE, image_id)
+
+
+def remove_unnamed(image_id: str) -> None:
+    """Remove an image unless it has a name or something is built on it."""
+    info = find_image(image_id)
+    if info is not None and not info.names:
+        run_command(['podman', 'image', 'rm', image_id], check=False)
+
+
+def pull_image(name: str) -> str:
+    """Pull an image from its registry and return its ID.
+
+    :param name: host/name:tag or host/name@digest
+    :raises KiwiStashImageNotFound: with the reason the registry gave
+    """
+    result = run_command(
+        ['podman', 'pull', '--quiet', f'docker://{name}'], check=False,
+        timeout=network_timeout()
+    )
+    if result.returncode:
+        raise KiwiStashImageNotFound(
+            f'{name}: cannot be pulled: {last_line(result.stderr)}'
+        )
+    return result.stdout.split()[-1]
+
+
+def copy_in(space: Workspace, reference: str) -> str:
+    """Bring an image of any skopeo transport into the storage, return its ID.
+
+    It gets no name: a name written in an archive must not move one of ours.
+
+    :raises KiwiStashImageNotFound: with the reason skopeo gave
+    """
+    result = run_command(
+        ['skopeo', 'inspect', '--config', '--raw', reference], check=False,
+        timeout=network_timeout()
+    )
+    if result.returncode:
+        raise KiwiStashImageNotFound(
+            f'{reference}: cannot be read: {last_line(result.stderr)}'
+        )
+    config = result.stdout.encode('utf-8', 'surrogateescape')
+    image_id = hashlib.sha256(config).hexdigest()
+    if find_image(image_id) is None:
+        add_image(space, reference, image_id)
+        space.forget(IMAGE, image_id)
+    return image_id
+
+
+def export_image(image_id: str, destination: str) -> None:
+    """Copy a stored image to a registry, archive or layout."""
+    run_command(
+        ['skopeo', 'copy', f'containers-storage:@{image_id}', destination],
+        timeout=network_timeout()
+    )
+
+
+def sweep(parents: Iterable[str]) -> None:
+    """Undo and remove what killed runs left in directories."""
+    for parent in parents:
+        for space in find_abandoned(parent):
+            for kind, value in space.open_notes():
+                if kind == MOUNT:
+                    unmount(value)
+                elif kind == IMAGE:
+                    remove_unnamed(value)
+            shutil.rmtree(space.path, ignore_errors=True)
+
