@@ -69,7 +69,6 @@ def mirror_answers(repository: AptRepository) -> bool:
     if not os.access(_APT_HELPER, os.X_OK):
         return False
     with tempfile.TemporaryDirectory(prefix='apt-mirror.') as scratch:
-        os.chmod(scratch, 0o755)
         return subprocess.run(
             [
                 _APT_HELPER, '-o', 'Acquire::Retries=2',
@@ -116,8 +115,8 @@ def read_sources(config_dir: str) -> List[AptRepository]:
 
 def _parse_lines(text: str) -> Iterator[AptRepository]:
     """One-line style of sources.list(5): deb [options] uri suite components."""
-    for line in text.splitlines():
-        line = line.partition('#')[0].strip()
+    for written in text.splitlines():
+        line = written.partition('#')[0].strip()
         options = _OPTIONS.search(line)
         words = _OPTIONS.sub('', line, count=1).split()
         if len(words) < 4 or words[0] != 'deb':

@@ -24,7 +24,7 @@ from typing import Dict, List, Optional, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from apt_sources import (  # noqa: E402 - importable from any directory
+from apt_sources import (
     AptRepository, MirrorUnavailable, find_repository, proxy_environment
 )
 
@@ -83,8 +83,6 @@ def prepare_root(
         except BaseException:
             _remove_root(target)
             raise
-        finally:
-            _stop_agent(f'{work}/gnupg')
     return target
 
 
@@ -135,6 +133,8 @@ def _run_kiwi(command: List[str], work: str) -> None:
         )
     except OSError as issue:
         raise RootPrepareFailed(f'{command[0]}: {issue.strerror}') from issue
+    finally:
+        _stop_agent(f'{work}/gnupg')
     if process.returncode:
         told = process.stdout.decode(errors='replace').splitlines()[-25:]
         raise RootPrepareFailed('\n'.join([

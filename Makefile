@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Every target sets up what it needs itself and is quick when that is there.
+
+# the kiwi to run on, as pip understands it: make test KIWI=kiwi==9.24.61
+KIWI ?= kiwi<11
+PYTHON ?= python3
+# arguments for pytest, the demo, the benchmark: make unit ARGS='-k layer'
+ARGS ?=
+
+export KIWI PYTHON
+
+TOX = .venv/bin/tox run -qq
+# pytest may be given nothing: tox then takes its default
+POSARGS = $(if $(strip $(ARGS)),-- $(ARGS))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint type doc unit integration bench matrix vm soak fleet clean
+
+help:  ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup:  ## System packages where missing, .venv with kiwi and the plugin
+	@tools/bootstrap
+
+demo: setup  ## Build a small root, stash it twice, rebuild from the stash
+	@.venv/bin/python demo/run.py $(ARGS)
+
+test: setup  ## Everything; ends with pytest's summary
+	@$(TOX) -e lint,type,doc
+	@$(TOX) -e test $(POSARGS)
+
+lint: setup  ## ruff
+	@$(TOX) -e lint $(POSARGS)
+
+type: setup  ## mypy --strict
+	@$(TOX) -e type $(POSARGS)
+
+doc: setup  ## Documentation and manual pages in doc/build
+	@$(TOX) -e doc
+
+unit: setup  ## Tests on trees in temporary directories, with coverage
+	@$(TOX) -e unit $(POSARGS)
+
+integration: setup  ## Tests with the real tools
+	@$(TOX) -e integration $(POSARGS)
+
+bench: setup  ## Measure against other ways, in the same run
+	@bench/run $(ARGS)
+
+matrix: setup  ## The same tests on other versions of kiwi
+	@test/matrix/run $(ARGS)
+
+vm: setup  ## From a container to a booting machine
+	@test/vm/run $(ARGS)
+
+soak: setup  ## Many rounds, kills and parallel runs
+	@test/soak/run $(ARGS)
+
+fleet: setup  ## Many roots from one base
+	@test/fleet/run $(ARGS)
+
+clean:  ## Remove what the other targets made in this directory
+	rm -rf .venv .tox .mypy_cache .pytest_cache .ruff_cache .coverage \
+		build dist doc/build *.egg-info

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packaging of the plugin: two packages, one distribution for kiwi 9.24 to 11."""
+import os
+import re
+
+from setuptools import setup
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def read(name: str) -> str:
+    """Return the text of a file of this directory."""
+    with open(os.path.join(HERE, name), encoding='utf-8') as source:
+        return source.read()
+
+
+def read_version() -> str:
+    """Return the version without importing the package (kiwi may be absent)."""
+    found = re.search(
+        r"^__version__ = '([^']+)'$",
+        read('kiwi_stackbuild_plugin/version.py'), re.MULTILINE
+    )
+    if not found:
+        raise SystemExit('kiwi_stackbuild_plugin/version.py: no __version__')
+    return found[1]
+
+
+setup(
+    name='kiwi_stackbuild_plugin',
+    version=read_version(),
+    description='KIWI NG plugin: root trees stored as OCI images, '
+                'one layer per change',
+    long_description=read('README.rst'),
+    long_description_content_type='text/x-rst',
+    license='GPL-3.0-or-later',
+    license_files=['LICENSE'],
+    python_requires='>=3.9',
+    packages=[
+        'kiwi_stackbuild_plugin',
+        'kiwi_stackbuild_plugin.tasks',
+        'kiwi_stackbuild_typer_plugin'
+    ],
+    package_data={
+        'kiwi_stackbuild_plugin': ['*.rng', '*.rnc', 'py.typed'],
+        'kiwi_stackbuild_typer_plugin': ['py.typed']
+    },
+    # what kiwi brings itself (docopt or typer, lxml, ...) is kiwi's business;
+    # zstandard 0.20 is python3-zstandard of Debian 12
+    install_requires=['kiwi>=9.24', 'zstandard>=0.20'],
+    entry_points={
+        'kiwi.tasks': [
+            'system_stash = kiwi_stackbuild_plugin.tasks.system_stash',
+            'system_stackbuild = '
+            'kiwi_stackbuild_plugin.tasks.system_stackbuild',
+            'system_stash_list = '
+            'kiwi_stackbuild_plugin.tasks.system_stash_list',
+            # kiwi >= 11, entry points of kiwi_stackbuild_typer_plugin: here
+        ]
+    },
+    classifiers=[
+        'Development Status :: 5 - Production/Stable',
+        'Environment :: Console',
+        'Intended Audience :: System Administrators',
+        'Operating System :: POSIX :: Linux',
+        'Programming Language :: Python :: 3',
+        'Topic :: System :: Operating System'
+    ]
+)
