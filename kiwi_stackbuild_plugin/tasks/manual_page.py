@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manual page of a command, or its usage text where none is installed."""
+from __future__ import annotations
+
+from typing import Optional
+
+from kiwi.help import Help
+
+from kiwi_stackbuild_plugin.command import run_command
+from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
+
+
+def show_manual(page: str, usage: Optional[str]) -> None:
+    """Show a page by man, as kiwi does, else print the usage text.
+
+    kiwi's Help shows nothing at all where the page is missing.
+    """
+    if _is_installed(page):
+        Help().show(page)
+    else:
+        print((usage or '').strip())
+
+
+def _is_installed(page: str) -> bool:
+    try:
+        told = run_command(['man', '-w', '8', page], check=False)
+    except KiwiStashToolFailed:
+        return False
+    return told.returncode == 0 and bool(told.stdout.strip())

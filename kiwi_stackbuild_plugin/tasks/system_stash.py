@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""
+usage: kiwi-ng system stash -h | --help
+       kiwi-ng system stash --root=<directory>
+           [--container-name=<name>]
+           [--tag=<name>]
+           [--base=<image> | --no-base]
+           [--label=<key=value>...]
+           [--export=<transport:reference>...]
+           [--strict]
+           [--verify]
+           [--dry-run]
+       kiwi-ng system stash --list
+       kiwi-ng system stash help
+
+commands:
+    stash
+        store a root tree as a container image, the stash. Only the
+        difference to the image the tree came from, its base, is
+        stored, as one layer
+    stash help
+        show manual page for stash command
+
+options:
+    --base=<image>
+        image to store the difference to: a stash name, an image ID,
+        a registry reference or a transport:reference. By default
+        the image the root tree came from
+    --container-name=<name>
+        name of the stash. By default the name in the image
+        description of the root tree, in lower case
+    --dry-run
+        show what would be stored, store nothing
+    --export=<transport:reference>
+        copy the finished stash there as well, for example to
+        docker://host/name:tag or oci-archive:file.tar. This option
+        can be specified multiple times
+    --label=<key=value>
+        label to set on the stash. This option can be specified
+        multiple times
+    --list
+        list the stashes, same as: 'kiwi-ng system stash_list'
+    --no-base
+        store the whole tree as one layer
+    --root=<directory>
+        the root tree to store, usually the result of a former
+        system prepare or build call
+    --strict
+        refuse a tree with entries that no layer can hold. By default
+        they are named and left out
+    --tag=<name>
+        tag of the stash. By default set to: latest
+    --verify
+        compare the content of all files, whatever their times say
+"""
+from typing import Any, Mapping
+
+from kiwi.privileges import Privileges
+from kiwi.tasks.base import CliTask
+
+
+class SystemStashTask(CliTask):  # type: ignore[misc]
+    """The command "system stash" of kiwi up to 10.3."""
+
+    def process(self) -> None:
+        """Store a root tree as a stash, or list the stashes."""
+        stash_command(self.command_args)
+
+
+def stash_command(args: Mapping[str, Any]) -> None:
+    """Run "system stash" with the arguments of docopt or typer."""
+    if args.get('help'):
+        from kiwi_stackbuild_plugin.tasks.manual_page import show_manual
+        return show_manual('kiwi::system::stash', __doc__)
+    if args.get('--list'):
+        from kiwi_stackbuild_plugin.tasks.system_stash_list import print_stashes
+        return print_stashes()
+    Privileges.check_for_root_permissions()
+    from kiwi_stackbuild_plugin.stash import StashRequest, stash
+    stash(StashRequest(
+        root=args['--root'],
+        container_name=args['--container-name'],
+        tag='latest' if args['--tag'] is None else args['--tag'],
+        base=args['--base'],
+        no_base=bool(args['--no-base']),
+        labels=tuple(args['--label'] or ()),
+        exports=tuple(args['--export'] or ()),
+        dry_run=bool(args['--dry-run']),
+        strict=bool(args['--strict']),
+        verify=bool(args['--verify'])
+    ))

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""
+usage: kiwi-ng system stash_list -h | --help
+       kiwi-ng system stash_list help
+       kiwi-ng system stash_list [--format=<json|table>] [<name>]
+
+commands:
+    stash_list
+        list the stashes in the storage of podman
+    stash_list help
+        show manual page for stash_list command
+
+options:
+    --format=<json|table>
+        form of the list. By default a table on a terminal and json
+        otherwise
+    <name>
+        name of the stash to list. By default all are listed
+"""
+import sys
+from typing import Optional
+
+from kiwi.tasks.base import CliTask
+
+from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+
+
+class SystemStash_ListTask(CliTask):  # type: ignore[misc]
+    """The command "system stash_list"; on kiwi 11 all commands of the plugin.
+
+    kiwi makes the class name from the command name. The front for kiwi 11
+    says in "stash_task" which command it is, since a task by any other name
+    would collide there with the one in kiwi's core.
+    """
+
+    def process(self) -> None:
+        """Run the command that was asked for."""
+        args = self.command_args
+        command = args.get('stash_task', 'stash_list')
+        if command == 'stash':
+            from kiwi_stackbuild_plugin.tasks.system_stash import stash_command
+            stash_command(args)
+        elif command == 'stackbuild':
+            from kiwi_stackbuild_plugin.tasks.system_stackbuild import (
+                stackbuild_command
+            )
+            stackbuild_command(args, self.global_args)
+        elif args.get('help'):
+            from kiwi_stackbuild_plugin.tasks.manual_page import show_manual
+            show_manual('kiwi::system::stash_list', __doc__)
+        else:
+            print_stashes(args['<name>'], args['--format'])
+
+
+def print_stashes(
+    name: Optional[str] = None, form: Optional[str] = None
+) -> None:
+    """Print the stashes in the storage.
+
+    :param form: json or table; without it a table if we print to a terminal
+    :raises KiwiStashArgumentInvalid: for any other form
+    """
+    form = form if form is not None else (
+        'table' if sys.stdout.isatty() else 'json'
+    )
+    if form not in ('json', 'table'):
+        raise KiwiStashArgumentInvalid(
+            f'--format {form!r} is not known', 'it is json or table'
+        )
+    from kiwi_stackbuild_plugin import stash_list
+    stashes = stash_list.list_stashes(name)
+    print(
+        stash_list.format_json(stashes) if form == 'json'
+        else stash_list.format_table(stashes)
+    )
