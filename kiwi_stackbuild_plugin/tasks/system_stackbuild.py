@@ -57,7 +57,8 @@ def stackbuild_command(
     """
     if args.get('help'):
         from kiwi_stackbuild_plugin.tasks.manual_page import show_manual
-        return show_manual('kiwi::system::stackbuild', __doc__)
+        show_manual('kiwi::system::stackbuild', __doc__)
+        return
     Privileges.check_for_root_permissions()
     from kiwi_stackbuild_plugin.stackbuild import StackbuildRequest, stackbuild
     stackbuild(StackbuildRequest(

@@ -71,10 +71,12 @@ def stash_command(args: Mapping[str, Any]) -> None:
     """Run "system stash" with the arguments of docopt or typer."""
     if args.get('help'):
         from kiwi_stackbuild_plugin.tasks.manual_page import show_manual
-        return show_manual('kiwi::system::stash', __doc__)
+        show_manual('kiwi::system::stash', __doc__)
+        return
     if args.get('--list'):
         from kiwi_stackbuild_plugin.tasks.system_stash_list import print_stashes
-        return print_stashes()
+        print_stashes()
+        return
     Privileges.check_for_root_permissions()
     from kiwi_stackbuild_plugin.stash import StashRequest, stash
     stash(StashRequest(

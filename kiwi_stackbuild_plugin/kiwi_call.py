@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kiwi's own tasks called from ours, with all global options, on every kiwi.
+
+A kiwi task takes its arguments from sys.argv. Kiwi up to 10.3 reads them with
+docopt, kiwi 11 with typer; neither is imported here.
+"""
+from __future__ import annotations
+
+import inspect
+import io
+import os
+import re
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import Any, Iterator, List, Mapping, Sequence, Tuple
+
+from kiwi.exceptions import KiwiCommandNotLoaded
+
+from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+
+# options of kiwi-ng itself that select no behaviour of a task
+_NOT_FORWARDED = ('--help', '--version', '--compat')
+
+
+@dataclass(frozen=True)
+class KiwiCall:
+    """A kiwi task that accepted its command line and was not started yet."""
+
+    argv: Tuple[str, ...]
+    task: Any
+
+
+def prepare_create(
+    root_dir: str, target_dir: str, global_args: Mapping[str, Any],
+    extra: Sequence[str]
+) -> KiwiCall:
+    """Prepare "kiwi-ng system create"; nothing on disk is touched.
+
+    The root has its description in image/config.xml, whatever the name of
+    the file was that it came from, so --kiwi-file is not passed on.
+
+    :param global_args: kiwi's own dictionary of global options
+    :param extra: the user's arguments for the command
+    :raises KiwiStashArgumentInvalid: kiwi does not accept the arguments
+    """
+    from kiwi.tasks.system_create import SystemCreateTask
+    return _prepare(
+        SystemCreateTask, 'create',
+        {'--root': root_dir, '--target-dir': target_dir}, (),
+        global_words(global_args, without=('--kiwi-file',)), extra
+    )
+
+
+def prepare_build(
+    description: str, target_dir: str, global_args: Mapping[str, Any],
+    extra: Sequence[str]
+) -> KiwiCall:
+    """Prepare "kiwi-ng system build" on the root in the target directory.
+
+    Nothing on disk is touched.
+
+    :param global_args: kiwi's own dictionary of global options
+    :param extra: the user's arguments for the command
+    :raises KiwiStashArgumentInvalid: kiwi does not accept the arguments
+    """
+    from kiwi.tasks.system_build import SystemBuildTask
+    return _prepare(
+        SystemBuildTask, 'build',
+        {'--description': description, '--target-dir': target_dir},
+        ('--allow-existing-root',), global_words(global_args), extra
+    )
+
+
+def run(call: KiwiCall) -> None:
+    """Run a prepared task to its end; errors of kiwi pass through."""
+    with kiwi_argv(call.argv):
+        call.task.process()
+
+
+@contextmanager
+def kiwi_argv(argv: Sequence[str]) -> Iterator[None]:
+    """Give kiwi another command line for the time of a with block."""
+    ours = sys.argv
+    sys.argv = list(argv)
+    try:
+        yield
+    finally:
+        sys.argv = ours
+
+
+def global_words(
+    global_args: Mapping[str, Any], without: Sequence[str] = ()
+) -> List[str]:
+    """Return kiwi's global options as words of a command line.
+
+    Values given twice for an option that can be repeated are given once.
+    """
+    words: List[str] = []
+    for name in _global_options(global_args):
+        value = global_args.get(name)
+        if name in without or value is None or value is False:
+            continue
+        if value is True:
+            words.append(name)
+        elif isinstance(value, (list, tuple)):
+            words.extend(f'{name}={item}' for item in dict.fromkeys(value))
+        else:
+            words.append(f'{name}={value}')
+    return words
+
+
+def _global_options(global_args: Mapping[str, Any]) -> List[str]:
+    """Return the names of the global options of the kiwi that runs.
+
+    Docopt tells them by the dictionary. Kiwi 11 mixes the options of the
+    command in, there the signature of the function they are made from tells.
+    """
+    from kiwi.cli import Cli
+    names = list(global_args)
+    if hasattr(Cli, 'main'):
+        names = [
+            '--' + name.replace('_', '-')
+            for name in inspect.signature(Cli.main).parameters
+        ]
+    return [
+        name for name in names
+        if name.startswith('--') and name not in _NOT_FORWARDED
+    ]
+
+
+def _prepare(
+    task_class: Any, command: str, forced: Mapping[str, str],
+    flags: Sequence[str], words: Sequence[str], extra: Sequence[str]
+) -> KiwiCall:
+    """Construct a task under its command line; forced options come last."""
+    for word in extra:
+        _check_word(word, command, tuple(forced))
+    argv = (
+        'kiwi-ng', *words, 'system', command,
+        *(word for word in extra if word not in flags), *flags,
+        *(f'{name}={value}' for name, value in forced.items())
+    )
+    task = _construct(task_class, argv, command, extra)
+    taken = [name for name in flags if not task.command_args[name]] + [
+        name for name, value in forced.items()
+        if os.path.abspath(f'{task.command_args[name]}') != os.path.abspath(value)
+    ]
+    if taken:
+        raise _refused(command, extra, f'the last one takes {taken[0]} for its value')
+    return KiwiCall(argv, task)
+
+
+def _check_word(word: str, command: str, forced: Sequence[str]) -> None:
+    option = word.partition('=')[0]
+    # docopt takes abbreviations too
+    fights = [
+        name for name in forced
+        if option.startswith('--') and option != '--' and name.startswith(option)
+    ]
+    if fights:
+        raise KiwiStashArgumentInvalid(
+            f'{word} cannot be passed on to kiwi-ng system {command}: '
+            f'stackbuild sets {fights[0]} itself',
+            'leave it out of the arguments for kiwi'
+        )
+    if option in ('--', '-h', '--help'):
+        raise KiwiStashArgumentInvalid(
+            f'{word} cannot be passed on to kiwi-ng system {command}',
+            f'kiwi-ng system {command} --help shows what it accepts'
+        )
+
+
+def _construct(
+    task_class: Any, argv: Sequence[str], command: str, extra: Sequence[str]
+) -> Any:
+    """Let kiwi read the command line; its complaints become our error."""
+    said = io.StringIO()
+    try:
+        with kiwi_argv(argv), redirect_stdout(said), redirect_stderr(said):
+            return task_class(should_perform_task_setup=False)
+    except SystemExit as issue:
+        # docopt's usage error is a SystemExit with the text, typer prints it
+        text = issue.code if isinstance(issue.code, str) else said.getvalue()
+        raise _refused(command, extra, _complaint(text, extra)) from None
+    except KiwiCommandNotLoaded as issue:
+        raise _refused(command, extra, _complaint(str(issue), extra)) from None
+
+
+def _refused(
+    command: str, extra: Sequence[str], reason: str
+) -> KiwiStashArgumentInvalid:
+    given = ' '.join(extra) or 'the options'
+    return KiwiStashArgumentInvalid(
+        f'kiwi-ng system {command} does not accept {given}'
+        + (f': {reason}' if reason else ''),
+        f'kiwi-ng system {command} --help shows what it accepts'
+    )
+
+
+def _complaint(text: str, extra: Sequence[str]) -> str:
+    """Take the complaint itself out of what docopt or typer said.
+
+    Docopt: the complaint, if any, then the usage. Typer: the usage, then the
+    complaint, in a box where the package rich is there.
+    """
+    found: List[str] = []
+    for raw in text.splitlines():
+        line = re.sub(r'[\u2500-\u257f]', '', raw).strip()
+        if re.match(r"(?i)usage:|try ['\"]|error:?$", line):
+            if found:
+                break
+        elif line:
+            found.append(re.sub(r'^(?i:error): ', '', line))
+    told = ' '.join(found)
+    if re.search(r'(?:Option|Argument|Command)\(', told):
+        # docopt-ng shows its own objects
+        words = [word.partition('=')[0] for word in extra]
+        told = ' '.join(word for word in words if f"'{word}'" in told)
+        return f'unknown, or given twice: {told}' if told else ''
+    return '' if told.startswith('kiwi-ng') else told
