@@ -52,9 +52,9 @@ setup(
             'system_stash = kiwi_stackbuild_plugin.tasks.system_stash',
             'system_stackbuild = '
             'kiwi_stackbuild_plugin.tasks.system_stackbuild',
+            # the only one that kiwi >= 11.1 loads; there it runs all three
             'system_stash_list = '
-            'kiwi_stackbuild_plugin.tasks.system_stash_list',
-            # kiwi >= 11, entry points of kiwi_stackbuild_typer_plugin: here
+            'kiwi_stackbuild_typer_plugin.system_stash_list'
         ]
     },
     classifiers=[

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# The docstring of this module is docopt's usage text: kiwi up to 10.3 loads
-# the command from here too, one distribution has one entry point of a name.
-from kiwi_stackbuild_plugin.tasks.system_stash_list import (
-    SystemStash_ListTask, __doc__
-)
+# Kiwi up to 10.3 loads the command from here too, since a distribution has
+# one entry point of a name; there the docstring is the usage text.
+from kiwi_stackbuild_plugin.tasks import system_stash_list
+from kiwi_stackbuild_plugin.tasks.system_stash_list import SystemStash_ListTask
 
-__all__ = ['SystemStash_ListTask', '__doc__']
+__doc__ = system_stash_list.__doc__  # noqa: A001 - that is the contract
+__all__ = ['SystemStash_ListTask']
