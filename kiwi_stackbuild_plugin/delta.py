@@ -20,8 +20,9 @@ class Change(NamedTuple):
     """One entry that a layer carries.
 
     kind is ADDED, CHANGED, or PARENT (an unchanged directory that holds one of
-    the others: storage drivers make up the mode of a missing one); link is the path of the entry that this one
-    is a hard link to, empty where it carries its own data.
+    the others: storage drivers make up the mode of a missing one); link is the
+    path of the entry that this one is a hard link to, empty where it carries
+    its own data.
     """
 
     kind: str

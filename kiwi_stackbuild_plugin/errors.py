@@ -36,6 +36,10 @@ class KiwiStashNotStorable(KiwiStackBuildError):
     """The tree holds entries that no layer can hold (with --strict)."""
 
 
+class KiwiStashVerifyFailed(KiwiStackBuildError):
+    """What was stored is not what is in the tree (with --verify)."""
+
+
 class KiwiStashDescriptionInvalid(KiwiStackBuildError):
     """An image description is missing, unreadable or does not fit."""
 

@@ -22,14 +22,15 @@ PROFILES = STASH_PREFIX + 'profiles'
 TYPE = STASH_PREFIX + 'type'
 PACKAGE_MANAGER = STASH_PREFIX + 'packagemanager'
 ROOT_MODE = STASH_PREFIX + 'root-mode'
+ROOT_OWNER = STASH_PREFIX + 'root-owner'
 DESCRIPTION_DIGEST = STASH_PREFIX + 'description-digest'
 KIWI_VERSION = STASH_PREFIX + 'kiwi-version'
 PLUGIN_VERSION = STASH_PREFIX + 'plugin-version'
 #: bytes of the newest layer as stored; podman tells it for no image
 LAYER_SIZE = STASH_PREFIX + 'layer-size'
-#: "changes" of the newest layer: added,changed,removed entries
-CHANGES = STASH_PREFIX + 'changes'
-#: 'ns': every mtime below is exact; 'foreign': a lower layer may be rounded
+#: diff ID of the newest layer: tells a stash from what was built on it
+TOP_LAYER = STASH_PREFIX + 'top-layer'
+#: 'ns': every mtime is exact; 'rounded': a lower layer may have lost fractions
 MTIME = STASH_PREFIX + 'mtime'
 
 SCHEMA_VERSION = '1'

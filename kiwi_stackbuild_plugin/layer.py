@@ -73,11 +73,11 @@ def write_layer(
             content.close()
         sink.write(END)
     digest = sink.blob_digest.hexdigest()
-    path = os.path.join(blob_dir, digest)
-    os.rename(part, path)
+    blob_path = os.path.join(blob_dir, digest)
+    os.rename(part, blob_path)
     return Layer(
-        path, f'sha256:{digest}', f'sha256:{sink.tar_digest.hexdigest()}',
-        os.path.getsize(path), sink.size, counts[ADDED], counts[CHANGED],
+        blob_path, f'sha256:{digest}', f'sha256:{sink.tar_digest.hexdigest()}',
+        os.path.getsize(blob_path), sink.size, counts[ADDED], counts[CHANGED],
         len(removed)
     )
 

@@ -39,9 +39,9 @@ def add_image(
     :returns: the image ID: the digest of the config, without 'sha256:'
     """
     settings = _add_blob(directory, CONFIG_TYPE, encode(config))
-    top: Optional[Document] = layer and {
+    top: Optional[Document] = {
         'mediaType': MEDIA_TYPE, 'digest': layer.digest, 'size': layer.size
-    }
+    } if layer else None
     manifest = make_manifest(base_layers, top, settings, annotations)
     entry: Mapping[str, Any] = {
         **_add_blob(directory, MANIFEST_TYPE, encode(manifest)),

@@ -10,23 +10,17 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import translate
 from typing import (
-    Callable, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional,
-    Pattern, Tuple
+    FrozenSet, Iterator, List, NamedTuple, Optional, Pattern, Tuple
 )
 
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
 
 Xattrs = Tuple[Tuple[str, bytes], ...]
 
-#: longest path that a storage can unpack: PATH_MAX less the leading slash and
-#: the terminating zero
-PATH_LIMIT = 4094
 #: host labels (SELinux) and the private marks of overlayfs are not content
 _FOREIGN_XATTRS = ('security.selinux', 'trusted.overlay.')
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -65,34 +59,6 @@ class Exclusion:
     paths: FrozenSet[bytes] = frozenset()
     contents: FrozenSet[bytes] = frozenset()
     pattern: Optional[Pattern[bytes]] = None
-
-
-def make_exclusion(
-    patterns: Iterable[str], contents: Iterable[bytes] = ()
-) -> Exclusion:
-    """Turn kiwi's exclude patterns into an exclusion, anchored at the root.
-
-    rsync lets 'run/*' match below any directory, which loses data; here a
-    pattern is always a path from the root.
-
-    :param patterns: names, paths, 'directory/*', or glob patterns
-    :param contents: further directories whose contents are left out
-    """
-    paths, hollow, globs = set(), set(contents), []
-    for text in patterns:
-        name = os.fsencode(text.strip('/'))
-        if name.endswith(b'/*') and not re.search(rb'[*?[]', name[:-2]):
-            hollow.add(name[:-2])
-        elif re.search(rb'[*?[]', name):
-            globs.append(translate(os.fsdecode(name)).encode(
-                errors='surrogateescape'
-            ))
-        elif name:
-            paths.add(name)
-    return Exclusion(
-        frozenset(paths), frozenset(hollow),
-        re.compile(b'|'.join(globs), re.DOTALL) if globs else None
-    )
 
 
 def sort_key(path: bytes) -> bytes:
@@ -183,7 +149,7 @@ def scan(root_fd: int, exclusion: Exclusion = Exclusion()) -> Iterator[Entry]:
                 reader = _read_directory(fd, entry.path + b'/', exclusion)
                 pending.append((reader, fd))
     finally:
-        for reader, fd in pending:
+        for _, fd in pending:
             _close(fd)
 
 
@@ -256,53 +222,3 @@ def read_xattrs(name: bytes | int) -> Xattrs:
         (key, os.getxattr(name, key, follow_symlinks=follow))
         for key in sorted(keys) if not key.startswith(_FOREIGN_XATTRS)
     )
-
-
-def find_mounts(root: str) -> FrozenSet[bytes]:
-    """Return the paths below a root on which other file systems are mounted.
-
-    Source: proc(5), /proc/self/mountinfo, field 5.
-    """
-    top = os.fsencode(os.path.realpath(root)).rstrip(b'/') + b'/'
-    found = set()
-    with open('/proc/self/mountinfo', 'rb') as mountinfo:
-        for line in mountinfo:
-            point = re.sub(
-                rb'\\([0-7]{3})', lambda match: bytes([int(match[1], 8)]),
-                line.split(b' ')[4]
-            )
-            if point.startswith(top):
-                found.add(point[len(top):])
-    return frozenset(found)
-
-
-def storable(
-    entries: Iterable[Entry], report: Callable[[bytes, str], None]
-) -> Iterator[Entry]:
-    """Pass on what a layer can hold; report and drop the rest.
-
-    :param report: called with the path and the reason of each that is dropped
-    """
-    dropped = None
-    for entry in entries:
-        if dropped is not None and entry.path.startswith(dropped):
-            continue
-        reason = _not_storable(entry)
-        if reason is None:
-            yield entry
-            continue
-        report(entry.path, reason)
-        dropped = entry.path + b'/' if entry.is_dir else None
-
-
-def _not_storable(entry: Entry) -> Optional[str]:
-    mode = entry.stat.st_mode
-    if stat.S_ISSOCK(mode):
-        return 'a socket'
-    if entry.path.rsplit(b'/', 1)[-1].startswith(b'.wh.'):
-        return 'the name means a deletion in a layer'
-    if stat.S_ISCHR(mode) and entry.stat.st_rdev == 0:
-        return 'a device 0:0 means a deletion in the storage'
-    if len(entry.path) > PATH_LIMIT:
-        return f'the path has {len(entry.path)} bytes, at most {PATH_LIMIT}'
-    return None

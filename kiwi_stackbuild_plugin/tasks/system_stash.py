@@ -79,7 +79,7 @@ def stash_command(args: Mapping[str, Any]) -> None:
         return
     Privileges.check_for_root_permissions()
     from kiwi_stackbuild_plugin.stash import StashRequest, stash
-    stash(StashRequest(
+    text = stash(StashRequest(
         root=args['--root'],
         container_name=args['--container-name'],
         tag='latest' if args['--tag'] is None else args['--tag'],
@@ -91,3 +91,5 @@ def stash_command(args: Mapping[str, Any]) -> None:
         strict=bool(args['--strict']),
         verify=bool(args['--verify'])
     ))
+    if text:
+        print(text)

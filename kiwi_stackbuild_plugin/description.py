@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read what a root tree says of how it was built, as a stranger's word."""
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import stat
+from dataclasses import dataclass
+from typing import Any, Dict, Optional
+
+from lxml import etree
+
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashDescriptionInvalid, KiwiStashRootInvalid
+)
+from kiwi_stackbuild_plugin.tree import Exclusion, open_below, scan
+
+IMAGE_DIR = b'image'
+CONFIG = b'image/config.xml'
+PROFILE = b'.profile'
+#: a description is text that people write
+_SIZE_LIMIT = 8 << 20
+
+
+@dataclass(frozen=True)
+class RootDescription:
+    """How a root tree was built; fields are empty where it does not say."""
+
+    name: str = ''
+    author: str = ''
+    package_manager: str = ''
+    profiles: str = ''
+    build_type: str = ''
+    digest: str = ''
+
+
+def read_root_description(root_fd: int) -> Optional[RootDescription]:
+    """Read image/config.xml and .profile of a root tree.
+
+    :returns: None where there is no image/config.xml
+    :raises KiwiStashDescriptionInvalid: if it cannot be read as XML
+    :raises KiwiStashRootInvalid: if it is behind a link, or no file
+    """
+    data = read_file(root_fd, CONFIG)
+    if data is None:
+        return None
+    root = parse_xml(data, 'image/config.xml')
+    profile = parse_profile(read_file(root_fd, PROFILE) or b'')
+    return RootDescription(
+        name=root.get('name', ''),
+        author=_text(root, 'description/author'),
+        package_manager=_text(root, 'preferences/packagemanager'),
+        profiles=profile.get('kiwi_profiles', ''),
+        build_type=profile.get('kiwi_type', ''),
+        digest=digest_directory(root_fd, IMAGE_DIR)
+    )
+
+
+def read_file(root_fd: int, path: bytes) -> Optional[bytes]:
+    """Read a small regular file of a tree, through no link.
+
+    :returns: None if there is none
+    :raises KiwiStashRootInvalid: for a link, another kind, or a huge file
+    """
+    shown = os.fsdecode(path)
+    try:
+        fd = open_below(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as issue:
+        raise KiwiStashRootInvalid(
+            f'root tree: {shown!r} is not read: a link or another kind of '
+            f'file is in the way ({issue.strerror})'
+        ) from issue
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise KiwiStashRootInvalid(f'root tree: {shown!r} is no regular file')
+        if status.st_size > _SIZE_LIMIT:
+            raise KiwiStashRootInvalid(
+                f'root tree: {shown!r} has {status.st_size} bytes, at most '
+                f'{_SIZE_LIMIT} are read'
+            )
+        return os.read(fd, _SIZE_LIMIT)
+    finally:
+        os.close(fd)
+
+
+def parse_xml(data: bytes, where: str) -> Any:
+    """Parse XML without entities, DTD or network.
+
+    :returns: the root element (lxml)
+    :raises KiwiStashDescriptionInvalid: with line and reason
+    """
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False,
+        dtd_validation=False, huge_tree=False
+    )
+    try:
+        root: Any = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as issue:
+        raise KiwiStashDescriptionInvalid(
+            f'{where}: cannot be read as XML: {issue}'
+        ) from issue
+    if root.getroottree().docinfo.doctype:
+        raise KiwiStashDescriptionInvalid(
+            f'{where}: has a document type declaration, which is not read',
+            'remove the DOCTYPE; kiwi needs none'
+        )
+    return root
+
+
+def parse_profile(data: bytes) -> Dict[str, str]:
+    """Parse the assignments that kiwi writes into .profile; nothing is run.
+
+    Lines that are no plain assignment of a quoted word are passed over.
+    """
+    values = {}
+    for line in data.decode('utf-8', 'replace').splitlines():
+        name, equals, rest = line.partition('=')
+        if not equals or not name.isidentifier():
+            continue
+        try:
+            words = shlex.split(rest)
+        except ValueError:
+            continue
+        if len(words) <= 1 and not set('$`') & set(rest):
+            values[name] = words[0] if words else ''
+    return values
+
+
+def digest_directory(root_fd: int, path: bytes) -> str:
+    """Return one SHA-256 digest over names and contents of a directory.
+
+    Files that the stash does not carry (see BASE_FILES) do not count.
+    """
+    total = hashlib.sha256()
+    fd = open_below(root_fd, path)
+    try:
+        for entry in scan(fd, Exclusion(paths=frozenset(
+            name.partition(b'/')[2] for name in BASE_FILES
+        ))):
+            total.update(b'%d:%b' % (len(entry.path), entry.path))
+            if entry.is_file:
+                file_fd = open_below(fd, entry.path, os.O_RDONLY | os.O_NONBLOCK)
+                with open(file_fd, 'rb') as source:
+                    content = hashlib.sha256()
+                    for data in iter(lambda: source.read(1 << 20), b''):
+                        content.update(data)
+                total.update(content.digest())
+    finally:
+        os.close(fd)
+    return f'sha256:{total.hexdigest()}'
+
+
+def _text(root: Any, path: str) -> str:
+    return (root.findtext(path) or '').strip()
+
+
+#: files in image/ that stay where they are: the archive of the base (kiwi:
+#: Defaults.get_imported_root_image), its checksum, and our own record
+BASE_FILES = (
+    b'image/imported_root', b'image/imported_root.md5',
+    b'image/imported_root.sha256', b'image/stash.json',
+    b'image/.stash.json.new'
+)

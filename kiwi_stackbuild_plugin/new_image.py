@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Make an image of a base and a layer, in the storage and without a name."""
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import Dict, Optional
+
+from kiwi.defaults import Defaults
+
+from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin.description import RootDescription
+from kiwi_stackbuild_plugin.image import Document, make_config, timestamp
+from kiwi_stackbuild_plugin.layer import Layer
+from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.resolve import Base, is_own_stash
+from kiwi_stackbuild_plugin.stash_labels import (
+    annotations_of, layer_labels, make_history, make_labels
+)
+from kiwi_stackbuild_plugin.workspace import Workspace
+
+log = logging.getLogger('kiwi')
+
+#: what a base says of the root directory and its making; if one of these has
+#: changed, an image of its own says so even where no entry has
+_TELLING = (labels.ROOT_MODE, labels.ROOT_OWNER, labels.PROFILES, labels.TYPE)
+
+
+@dataclass(frozen=True)
+class NewImage:
+    """A stash to be: name:tag, how the tree was built, base, layer, labels."""
+
+    name: str
+    description: RootDescription
+    root_status: os.stat_result
+    base: Optional[Base]
+    layer: Optional[Layer]
+    extra_labels: Dict[str, str]
+
+
+def store_image(new: NewImage, space: Workspace, layout: str) -> str:
+    """Bring an image into the storage and return its ID.
+
+    Where nothing changed since the base, and the base says all that the stash
+    would say, the base is the image.
+
+    :param layout: directory with the layer's blob, made here if there is none
+    """
+    created = timestamp()
+    base, layer = new.base, new.layer
+    info = base.info if base else None
+    values = make_labels(
+        new.name, new.description, new.root_status, created, info,
+        not (base and base.rounded)
+    )
+    if layer is None and base and _says_the_same(base, {
+        **{key: values[key] for key in _TELLING}, **new.extra_labels
+    }):
+        return base.info.image_id
+    if layer is None:
+        make_layout(layout)
+    values.update(layer_labels(layer, info))
+    values.update(new.extra_labels)
+    base_layers = store.read_manifest(info.image_id)['layers'] if info else []
+    config = _make_config(new, values, created)
+    image_id = add_image(layout, config, base_layers, layer, annotations_of(values))
+    log.info('Importing into the storage of podman')
+    store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    return image_id
+
+
+def _make_config(
+    new: NewImage, values: Dict[str, str], created: str
+) -> Document:
+    author = new.description.author
+    return make_config(
+        store.read_config(new.base.info.image_id) if new.base else None, {
+            'maintainer': author, 'labels': values,
+            'entry_subcommand': ['/bin/sh'],
+            'history': make_history(author, new.layer)
+        }, new.layer.diff_id if new.layer else None, created,
+        Defaults.get_platform_name()
+    )
+
+
+def _says_the_same(base: Base, values: Dict[str, str]) -> bool:
+    return is_own_stash(base.info) and all(
+        base.info.labels.get(key) == value for key, value in values.items()
+    )

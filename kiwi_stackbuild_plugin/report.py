@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wording of what a user reads: sizes, summary lines, the list of a dry run."""
+from __future__ import annotations
+
+import os
+from typing import Optional, Sequence
+
+from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Change
+from kiwi_stackbuild_plugin.errors import printable
+from kiwi_stackbuild_plugin.layer import Layer
+from kiwi_stackbuild_plugin.resolve import Base
+
+_UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
+
+
+def human_size(size: float) -> str:
+    """Return bytes as people read them: '2.5 kB', '216 MB' (powers of 1000)."""
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            break
+        size /= 1000
+    return f'{size:.0f} {unit}' if unit == 'B' or size >= 100 else f'{size:.1f} {unit}'
+
+
+def stash_summary(
+    name: str, image_id: str, layer: Optional[Layer], base: Optional[Base],
+    seconds: float
+) -> str:
+    """Return the one line that says what was stored."""
+    origin = f'base {base.info.display_name}' if base else 'no base'
+    if layer is None:
+        return (
+            f'{name} is {image_id[:12]}: nothing changed, no new layer, '
+            f'{origin}, {seconds:.1f} s'
+        )
+    return (
+        f'{name} is {image_id[:12]}: layer {human_size(layer.size)}, '
+        f'{layer.added} added, {layer.changed} changed, {layer.removed} removed, '
+        f'{origin}, {seconds:.1f} s'
+    )
+
+
+def describe_delta(
+    name: str, base: Optional[Base], removed: Sequence[bytes],
+    changes: Sequence[Change]
+) -> str:
+    """Return what a stash would store: a line each, A/C/D, bytes, path."""
+    origin = f'a change of {base.info.display_name}' if base else 'the whole tree'
+    lines = [f'{name}: {origin}, nothing is stored']
+    lines += [f'D {"-":>12} {_shown(path)}' for path in removed]
+    lines += [
+        f'{change.kind} {_content_size(change):>12} {_shown(change.entry.path)}'
+        for change in changes if change.kind != PARENT
+    ]
+    counts = [
+        sum(1 for change in changes if change.kind == kind)
+        for kind in (ADDED, CHANGED)
+    ]
+    lines.append(
+        f'{counts[0]} added, {counts[1]} changed, {len(removed)} removed, '
+        f'{human_size(sum(map(_content_size, changes)))} of content'
+    )
+    return '\n'.join(lines)
+
+
+def _content_size(change: Change) -> int:
+    carries = change.entry.is_file and not change.link
+    return change.entry.stat.st_size if carries else 0
+
+
+def _shown(path: bytes) -> str:
+    return printable(os.fsdecode(path)).replace('\n', '\\n')

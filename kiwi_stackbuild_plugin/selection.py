@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which entries of a tree a stash takes: exclusions, mounts, what tar can hold."""
+from __future__ import annotations
+
+import os
+import re
+import stat
+from fnmatch import translate
+from typing import Callable, FrozenSet, Iterable, Iterator, Optional
+
+from kiwi_stackbuild_plugin.tree import Entry, Exclusion
+
+#: longest path that a storage can unpack: PATH_MAX less the leading slash and
+#: the terminating zero
+PATH_LIMIT = 4094
+
+
+def make_exclusion(
+    patterns: Iterable[str], contents: Iterable[bytes] = ()
+) -> Exclusion:
+    """Turn kiwi's exclude patterns into an exclusion, anchored at the root.
+
+    rsync lets 'run/*' match below any directory, which loses data; here a
+    pattern is always a path from the root.
+
+    :param patterns: names, paths, 'directory/*', or glob patterns
+    :param contents: further directories whose contents are left out
+    """
+    paths, hollow, globs = set(), set(contents), []
+    for text in patterns:
+        name = os.fsencode(text.strip('/'))
+        if name.endswith(b'/*') and not re.search(rb'[*?[]', name[:-2]):
+            hollow.add(name[:-2])
+        elif re.search(rb'[*?[]', name):
+            globs.append(translate(os.fsdecode(name)).encode(
+                errors='surrogateescape'
+            ))
+        elif name:
+            paths.add(name)
+    return Exclusion(
+        frozenset(paths), frozenset(hollow),
+        re.compile(b'|'.join(globs), re.DOTALL) if globs else None
+    )
+
+
+def find_mounts(root: str) -> FrozenSet[bytes]:
+    """Return the paths below a root on which other file systems are mounted.
+
+    Source: proc(5), /proc/self/mountinfo, field 5.
+    """
+    top = os.fsencode(os.path.realpath(root)).rstrip(b'/') + b'/'
+    found = set()
+    with open('/proc/self/mountinfo', 'rb') as mountinfo:
+        for line in mountinfo:
+            point = re.sub(
+                rb'\\([0-7]{3})', lambda match: bytes([int(match[1], 8)]),
+                line.split(b' ')[4]
+            )
+            if point.startswith(top):
+                found.add(point[len(top):])
+    return frozenset(found)
+
+
+def storable(
+    entries: Iterable[Entry], report: Callable[[bytes, str], None]
+) -> Iterator[Entry]:
+    """Pass on what a layer can hold; report and drop the rest.
+
+    :param report: called with the path and the reason of each that is dropped
+    """
+    dropped = None
+    for entry in entries:
+        if dropped is not None and entry.path.startswith(dropped):
+            continue
+        reason = _not_storable(entry)
+        if reason is None:
+            yield entry
+            continue
+        report(entry.path, reason)
+        dropped = entry.path + b'/' if entry.is_dir else None
+
+
+def _not_storable(entry: Entry) -> Optional[str]:
+    mode = entry.stat.st_mode
+    if stat.S_ISSOCK(mode):
+        return 'a socket'
+    if entry.path.rsplit(b'/', 1)[-1].startswith(b'.wh.'):
+        return 'the name means a deletion in a layer'
+    if stat.S_ISCHR(mode) and entry.stat.st_rdev == 0:
+        return 'a device 0:0 means a deletion in the storage'
+    if len(entry.path) > PATH_LIMIT:
+        return f'the path has {len(entry.path)} bytes, at most {PATH_LIMIT}'
+    return None

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A root tree about to be read: is it one, what is left out, what is in it."""
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Iterator, List, Tuple
+
+from kiwi.defaults import Defaults
+
+from kiwi_stackbuild_plugin.description import BASE_FILES, IMAGE_DIR, read_file
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashNotStorable, KiwiStashRootInvalid
+)
+from kiwi_stackbuild_plugin.selection import (
+    find_mounts, make_exclusion, storable
+)
+from kiwi_stackbuild_plugin.tree import (
+    Entry, Exclusion, open_below, open_tree, scan
+)
+
+log = logging.getLogger('kiwi')
+
+_SIGNS_OF_A_ROOT = ('image', 'etc', 'usr', 'bin')
+#: what a rebuild needs, though kiwi puts it into no image
+_NEEDED = ('image', '.kconfig')
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class RootTree:
+    """An open root tree and what a stash of it leaves out."""
+
+    path: str
+    fd: int
+    exclusion: Exclusion
+
+    def entries(self, findings: List[Tuple[bytes, str]]) -> Iterator[Entry]:
+        """Scan what a layer can hold; the rest is added to the findings."""
+        return storable(
+            scan(self.fd, self.exclusion),
+            lambda path, why: findings.append((path, why))
+        )
+
+
+@contextmanager
+def open_root(path: str) -> Iterator[RootTree]:
+    """Open a root tree for a block, after a look at whether it is one.
+
+    :raises KiwiStashRootInvalid: with the reason
+    """
+    if not path:
+        raise KiwiStashRootInvalid('--root: the directory name is empty')
+    root = os.path.abspath(path)
+    fd = open_tree(root)
+    try:
+        _check_root(root, fd)
+        yield RootTree(root, fd, _exclusion(root, fd))
+    finally:
+        os.close(fd)
+
+
+def _check_root(root: str, fd: int) -> None:
+    if os.path.samestat(os.fstat(fd), os.stat('/')):
+        raise KiwiStashRootInvalid(
+            f'root tree {root!r} is the root of this machine',
+            'stash a tree that kiwi prepared'
+        )
+    kinds = {}
+    for name in _SIGNS_OF_A_ROOT:
+        try:
+            kinds[name] = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            continue
+    if not kinds:
+        raise KiwiStashRootInvalid(
+            f'root tree {root!r} is not a root tree: none of '
+            f'{", ".join(_SIGNS_OF_A_ROOT)} is in it'
+        )
+    if 'image' in kinds and not stat.S_ISDIR(kinds['image']):
+        raise KiwiStashRootInvalid(
+            f'root tree {root!r}: image is a link or file, not a directory'
+        )
+
+
+def _exclusion(root: str, fd: int) -> Exclusion:
+    mounts = find_mounts(root)
+    for path in sorted(mounts):
+        log.warning(
+            'mounted below the root tree, contents left out: %s', os.fsdecode(path)
+        )
+    patterns = [
+        pattern for pattern in [
+            *Defaults.get_exclude_list_for_root_data_sync(),
+            *_custom_patterns(root, fd)
+        ] if pattern not in _NEEDED
+    ]
+    patterns += [os.fsdecode(path) for path in BASE_FILES]
+    return make_exclusion(patterns, {b'dev', b'proc', b'sys', *mounts})
+
+
+def _custom_patterns(root: str, fd: int) -> List[str]:
+    """Ask kiwi for image/exclude_files.yaml, once that is known to be a file."""
+    helper = getattr(Defaults, 'get_exclude_list_from_custom_exclude_files', None)
+    try:
+        open_fd = open_below(fd, IMAGE_DIR)
+    except FileNotFoundError:
+        return []
+    os.close(open_fd)
+    if helper is None or read_file(fd, b'image/exclude_files.yaml') is None:
+        return []
+    takes_root = bool(inspect.signature(helper).parameters)
+    return list(helper(root) if takes_root else helper())
+
+
+def report_findings(findings: List[Tuple[bytes, str]], strict: bool) -> None:
+    """Name what a layer cannot hold.
+
+    :raises KiwiStashNotStorable: with strict, if there is anything
+    """
+    for path, why in findings:
+        log.warning('left out: %s: %s', os.fsdecode(path), why)
+    if findings and strict:
+        shown = ', '.join(os.fsdecode(path) for path, _ in findings[:_SHOWN])
+        raise KiwiStashNotStorable(
+            f'{len(findings)} entries that no layer can hold: {shown}',
+            'remove them, or leave --strict away to leave them out'
+        )

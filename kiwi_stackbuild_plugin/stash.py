@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The use case "stash": store a root tree as a layer on the image it came from."""
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Dict, Iterable, List, Optional, Tuple
+
+from kiwi.defaults import Defaults
+
+from kiwi_stackbuild_plugin.content import ContentComparer
+from kiwi_stackbuild_plugin.delta import (
+    Change, Delta, Trust, compare, whole_tree
+)
+from kiwi_stackbuild_plugin.description import (
+    RootDescription, read_root_description
+)
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashDescriptionInvalid, KiwiStashVerifyFailed
+)
+from kiwi_stackbuild_plugin.layer import Layer, write_layer
+from kiwi_stackbuild_plugin.layout import make_layout
+from kiwi_stackbuild_plugin.new_image import NewImage, store_image
+from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
+from kiwi_stackbuild_plugin.record import take_moment, write_record
+from kiwi_stackbuild_plugin.reference import check_stash_name
+from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
+from kiwi_stackbuild_plugin.resolve import Base, resolve_base
+from kiwi_stackbuild_plugin.signals import clean_exit
+from kiwi_stackbuild_plugin.source import (
+    RootTree, open_root, report_findings
+)
+from kiwi_stackbuild_plugin import store
+from kiwi_stackbuild_plugin.stash_labels import chain_limit, parse_labels
+from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.workspace import Workspace, locked, workspace
+
+log = logging.getLogger('kiwi')
+
+
+@dataclass(frozen=True)
+class StashRequest:
+    """What "system stash" was asked for; fields are its options."""
+
+    root: str
+    container_name: Optional[str] = None
+    tag: str = 'latest'
+    base: Optional[str] = None
+    no_base: bool = False
+    labels: Tuple[str, ...] = ()
+    exports: Tuple[str, ...] = ()
+    dry_run: bool = False
+    strict: bool = False
+    verify: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A stash being made: what was asked for, the tree, and where to work."""
+
+    request: StashRequest
+    name: str
+    tree: RootTree
+    description: RootDescription
+    space: Workspace
+    started: float
+    moment: Optional[int]
+
+
+def stash(request: StashRequest) -> str:
+    """Store a root tree in podman's storage.
+
+    :returns: text for the user: what a dry run found, else nothing
+    :raises KiwiStackBuildError: with nothing stored and the tree as it was
+    """
+    started = time.monotonic()
+    extra = parse_labels(request.labels)
+    with clean_exit(), ExitStack() as stack:
+        tree = stack.enter_context(open_root(request.root))
+        description = read_root_description(tree.fd)
+        name = _stash_name(request, tree, description)
+        store.require_storage_tools()
+        temp_dir = Defaults.get_temp_location()
+        stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
+        stack.enter_context(locked('the stash', name))
+        store.sweep([temp_dir])
+        space = stack.enter_context(workspace(temp_dir))
+        job = _Job(
+            request, name, tree, description or RootDescription(), space,
+            started, take_moment(tree.fd)
+        )
+        base = resolve_base(
+            space, tree.fd, name, request.base, request.no_base, job.moment
+        )
+        return _store_tree(job, base, extra)
+    raise AssertionError('not reached: clean_exit() swallows nothing')
+
+
+def _stash_name(
+    request: StashRequest, tree: RootTree,
+    description: Optional[RootDescription]
+) -> str:
+    """Return name:tag of the stash to be written."""
+    if request.container_name is not None:
+        check_stash_name(request.container_name, request.tag, '--container-name')
+        return f'{request.container_name}:{request.tag}'
+    if description is None:
+        raise KiwiStashDescriptionInvalid(
+            f'root tree {tree.path!r} has no image/config.xml to take a name from',
+            'give one with --container-name'
+        )
+    name = description.name.lower()
+    check_stash_name(name, request.tag, "the image description's name")
+    return f'{name}:{request.tag}'
+
+
+def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
+    findings: List[Tuple[bytes, str]] = []
+    delta = _find_changes(job, base, findings) if base else None
+    if base and delta and not delta.is_empty and _chain_is_full(base):
+        base = delta = None
+        findings.clear()
+    if delta is None:
+        log.info('Stashing %s as a whole', job.tree.path)
+    changes: Iterable[Change] = (
+        whole_tree(job.tree.entries(findings)) if delta is None else delta.changes
+    )
+    removed = () if delta is None else delta.removed
+    if job.request.dry_run:
+        text = describe_delta(job.name, base, removed, tuple(changes))
+        report_findings(findings, job.request.strict)
+        return text
+    layout = os.path.join(job.space.path, 'layout')
+    layer = None if delta and delta.is_empty else _write_layer(
+        job, make_layout(layout), removed, changes
+    )
+    report_findings(findings, job.request.strict)
+    image_id = store_image(
+        NewImage(job.name, job.description, os.fstat(job.tree.fd), base, layer, extra),
+        job.space, layout
+    )
+    _publish(job, image_id, base, layer)
+    return ''
+
+
+def _find_changes(
+    job: _Job, base: Base, findings: List[Tuple[bytes, str]]
+) -> Delta:
+    log.info(
+        'Stashing %s as a change of %s (%s)',
+        job.tree.path, base.info.display_name, base.why
+    )
+    with store.mounted(job.space, base.info.image_id) as path:
+        base_fd = open_tree(path)
+        try:
+            return compare(
+                scan(base_fd, job.tree.exclusion), job.tree.entries(findings),
+                ContentComparer(base_fd, job.tree.fd),
+                Trust(base.touched_since, base.rounded)
+            )
+        finally:
+            os.close(base_fd)
+
+
+def _chain_is_full(base: Base) -> bool:
+    """Tell whether one more layer would be too many, and say so."""
+    limit = chain_limit()
+    if len(base.info.layers) < limit:
+        return False
+    log.info(
+        '%s has %d layers, at most %d are stacked: starting a new single layer',
+        base.info.display_name, len(base.info.layers), limit
+    )
+    return True
+
+
+def _write_layer(
+    job: _Job, blob_dir: str, removed: Tuple[bytes, ...],
+    changes: Iterable[Change]
+) -> Layer:
+    total = sum(
+        change.entry.stat.st_size for change in changes
+    ) if isinstance(changes, tuple) else tree_size(job.tree.path)
+    meter = ProgressMeter(total, 'Writing layer')
+    try:
+        return write_layer(blob_dir, job.tree.fd, removed, changes, meter)
+    finally:
+        meter.finish()
+
+
+def _publish(
+    job: _Job, image_id: str, base: Optional[Base], layer: Optional[Layer]
+) -> None:
+    if job.request.verify:
+        _verify(job, image_id, base)
+    store.tag_image(job.space, image_id, f'{store.LOCAL}/{job.name}')
+    info = store.find_image(image_id)
+    write_record(
+        job.tree.fd, image_id, job.name, info.digest if info else '', job.moment
+    )
+    for destination in job.request.exports:
+        log.info('Copying to %s', destination)
+        store.export_image(image_id, destination)
+    log.info(stash_summary(
+        job.name, image_id, layer, base, time.monotonic() - job.started
+    ))
+
+
+def _verify(job: _Job, image_id: str, base: Optional[Base]) -> None:
+    """Compare what was stored with the tree, all contents included."""
+    with store.mounted(job.space, image_id) as path:
+        fd = open_tree(path)
+        try:
+            delta = compare(
+                scan(fd, job.tree.exclusion), job.tree.entries([]),
+                ContentComparer(fd, job.tree.fd),
+                Trust(None, bool(base and base.rounded))
+            )
+        finally:
+            os.close(fd)
+    if not delta.is_empty:
+        paths = [*delta.removed, *(change.entry.path for change in delta.changes)]
+        raise KiwiStashVerifyFailed(
+            f'{job.name}: {len(paths)} paths in the storage differ from the '
+            f'tree, the first is {os.fsdecode(paths[0])!r}',
+            'nothing was stored; did something write to the tree?'
+        )
+    log.info('Verified: what is stored equals the tree')
