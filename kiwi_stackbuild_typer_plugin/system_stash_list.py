@@ -4,5 +4,5 @@
 from kiwi_stackbuild_plugin.tasks import system_stash_list
 from kiwi_stackbuild_plugin.tasks.system_stash_list import SystemStash_ListTask
 
-__doc__ = system_stash_list.__doc__  # noqa: A001 - that is the contract
+__doc__ = system_stash_list.__doc__
 __all__ = ['SystemStash_ListTask']

@@ -22,8 +22,6 @@ from typing import Optional
 
 from kiwi.tasks.base import CliTask
 
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
-
 
 class SystemStash_ListTask(CliTask):  # type: ignore[misc]
     """The command "system stash_list"; on kiwi 11 all commands of the plugin.
@@ -63,6 +61,7 @@ def print_stashes(
     form = form if form is not None else (
         'table' if sys.stdout.isatty() else 'json'
     )
+    from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
     if form not in ('json', 'table'):
         raise KiwiStashArgumentInvalid(
             f'--format {form!r} is not known', 'it is json or table'

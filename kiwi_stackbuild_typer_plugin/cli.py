@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The commands as kiwi 11 wants them: a dictionary of typer objects.
+
+Options and texts are those of the usage texts that kiwi up to 10.3 reads.
+On kiwi 11.1 a plugin's group wins over the command of the core of that name.
+"""
+import logging
+from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional
+
+from kiwi.cli import Cli
+
+from kiwi_stackbuild_plugin.tasks import (
+    system_stackbuild, system_stash, system_stash_list
+)
+from kiwi_stackbuild_typer_plugin.usage import command_help, option_help
+
+if TYPE_CHECKING:
+    import typer
+
+log = logging.getLogger('kiwi')
+
+
+def request(command: str, args: Mapping[str, Any]) -> None:
+    """Ask kiwi to run a command of ours.
+
+    All of them go to the task of stash_list, which no task of kiwi's core
+    collides with; "stash_task" tells it what was meant.
+    """
+    Cli.subcommand_args['stash_list'] = {
+        'help': False, **args, 'stash_task': command
+    }
+    Cli.global_args['command'] = 'stash_list'
+    Cli.global_args['system'] = True
+    Cli.cli_ok = True
+
+
+def take_over_help(commands: Mapping[str, Any]) -> None:
+    """Show our help for "stash help": kiwi 11.1 asks the task of its core."""
+    core_request = getattr(Cli, 'request_manual_page', None)
+    if core_request is None:
+        return
+
+    def request_manual_page(service: str, command: str) -> None:
+        core_request(service, command)
+        if service == 'system' and command in commands:
+            request(command, {'help': True})
+
+    Cli.request_manual_page = staticmethod(request_manual_page)
+
+
+def group_class() -> Any:
+    """Return a group that takes "help", "--" and options behind arguments."""
+    import typer
+    from typer.core import TyperGroup
+
+    class PluginGroup(TyperGroup):
+        """A command of ours; typer has groups only for what plugins add."""
+
+        allow_interspersed_args = True
+
+        def parse_args(self, ctx: Any, args: List[str]) -> List[str]:
+            if args == ['help']:
+                request(str(ctx.info_name), {'help': True})
+                raise typer.Exit(0)
+            if 'kiwi' in self.commands:
+                ctx.allow_interspersed_args = False
+                if '--' in args:
+                    args[args.index('--')] = 'kiwi'
+            return list(super().parse_args(ctx, args))
+
+    return PluginGroup
+
+
+def new_typer(usage: Optional[str], command: str, metavar: str = '') -> 'typer.Typer':
+    """Return an empty typer object for a command, with its help text."""
+    import typer
+    return typer.Typer(
+        cls=group_class(), help=command_help(usage, command),
+        add_completion=False, invoke_without_command=True,
+        subcommand_metavar=metavar
+    )
+
+
+def option(usage: Optional[str], name: str) -> Any:
+    """Return an option of typer that looks as in the usage text."""
+    import typer
+    told = option_help(usage)[name]
+    return typer.Option(
+        name, help=told.text, metavar=told.metavar or None, show_default=False
+    )
+
+
+def make_stash() -> 'typer.Typer':
+    """Return "system stash"."""
+    import typer
+    usage = system_stash.__doc__
+    stash = new_typer(usage, 'stash')
+
+    @stash.callback()
+    def run(
+        root: Annotated[Optional[str], option(usage, '--root')] = None,
+        container_name: Annotated[Optional[str], option(usage, '--container-name')] = None,
+        tag: Annotated[Optional[str], option(usage, '--tag')] = None,
+        base: Annotated[Optional[str], option(usage, '--base')] = None,
+        no_base: Annotated[bool, option(usage, '--no-base')] = False,
+        label: Annotated[Optional[List[str]], option(usage, '--label')] = None,
+        export: Annotated[Optional[List[str]], option(usage, '--export')] = None,
+        strict: Annotated[bool, option(usage, '--strict')] = False,
+        verify: Annotated[bool, option(usage, '--verify')] = False,
+        dry_run: Annotated[bool, option(usage, '--dry-run')] = False,
+        show_list: Annotated[bool, option(usage, '--list')] = False
+    ) -> None:
+        args = {
+            '--root': root, '--container-name': container_name, '--tag': tag,
+            '--base': base, '--no-base': no_base, '--label': label or [],
+            '--export': export or [], '--strict': strict, '--verify': verify,
+            '--dry-run': dry_run
+        }
+        if show_list and any(value not in (None, False, []) for value in args.values()):
+            raise typer.BadParameter('--list takes no other option')
+        if not show_list and root is None:
+            raise typer.BadParameter('--root is missing')
+        if base is not None and no_base:
+            raise typer.BadParameter('--base and --no-base exclude each other')
+        request('stash', {**args, '--list': show_list})
+
+    return stash
+
+
+def make_stackbuild() -> 'typer.Typer':
+    """Return "system stackbuild", with what follows in a command "kiwi"."""
+    import typer
+    usage = system_stackbuild.__doc__
+    stackbuild = new_typer(usage, 'stackbuild', '[-- <kiwi_args>...]')
+    words: Dict[str, Any] = {}
+
+    @stackbuild.callback()
+    def run(
+        stash: Annotated[List[str], option(usage, '--stash')],
+        target_dir: Annotated[str, option(usage, '--target-dir')],
+        description: Annotated[Optional[str], option(usage, '--description')] = None,
+        from_registry: Annotated[Optional[str], option(usage, '--from-registry')] = None
+    ) -> None:
+        words.update({
+            '--stash': stash, '--target-dir': target_dir,
+            '--description': description, '--from-registry': from_registry
+        })
+        request('stackbuild', {**words, '<kiwi_args>': []})
+
+    @stackbuild.command(
+        'kiwi', help=option_help(usage)['<kiwi_args>'].text,
+        add_help_option=False, context_settings={
+            'allow_extra_args': True, 'ignore_unknown_options': True,
+            'allow_interspersed_args': False
+        }
+    )
+    def kiwi(ctx: typer.Context) -> None:
+        request('stackbuild', {**words, '<kiwi_args>': list(ctx.args)})
+
+    return stackbuild
+
+
+def make_stash_list() -> 'typer.Typer':
+    """Return "system stash_list"."""
+    import typer
+    usage = system_stash_list.__doc__
+    stash_list = new_typer(usage, 'stash_list')
+    told = option_help(usage)['<name>']
+
+    @stash_list.callback()
+    def run(
+        name: Annotated[
+            Optional[str],
+            typer.Argument(metavar=told.metavar, help=told.text)
+        ] = None,
+        form: Annotated[Optional[str], option(usage, '--format')] = None
+    ) -> None:
+        request('stash_list', {'<name>': name, '--format': form})
+
+    return stash_list
+
+
+def load() -> Dict[str, Any]:
+    """Return the commands, or none of them with a line that says why.
+
+    They are converted once here: typer finds what it does not like only
+    then, which must not be when another command of kiwi is run.
+    """
+    try:
+        from typer.main import get_command
+        made = {
+            'stash': make_stash(), 'stackbuild': make_stackbuild(),
+            'stash_list': make_stash_list()
+        }
+        for command in made.values():
+            get_command(command)
+        take_over_help(made)
+    except Exception as issue:  # noqa: BLE001 - kiwi has to go on working
+        log.warning(
+            'kiwi_stackbuild_plugin is not available, '
+            'it does not work with this typer or kiwi: %r', issue
+        )
+        return {}
+    return made
+
+
+typers = load()
