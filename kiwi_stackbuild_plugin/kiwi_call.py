@@ -142,6 +142,8 @@ def _prepare(
         *(f'{name}={value}' for name, value in forced.items())
     )
     task = _construct(task_class, argv, command, extra)
+    # kiwi 11.0 asks for it in "system create" without setting it
+    task.command_args.setdefault('help', False)
     taken = [name for name in flags if not task.command_args[name]] + [
         name for name, value in forced.items()
         if os.path.abspath(f'{task.command_args[name]}') != os.path.abspath(value)

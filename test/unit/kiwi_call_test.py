@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kiwi's own tasks called with the options of the user, by the kiwi installed."""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping
+
+import kiwi.defaults
+import pytest
+from kiwi.cli import Cli
+from kiwi.exceptions import KiwiError
+from kiwi.tasks.system_create import SystemCreateTask
+
+from kiwi_stackbuild_plugin import kiwi_call
+from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+
+OPTIONS = {
+    '--type': ['--type=oci'],
+    '--profile': ['--profile', 'one', '--profile=two'],
+    '--kiwi-file': ['--kiwi-file=my.kiwi'],
+    '--target-arch': ['--target-arch=x86_64'],
+    '--setenv': ['--setenv=KIWI_CALL_A=1', '--setenv', 'KIWI_CALL_B=2=3'],
+    '--config': ['--config=CONFIG'],
+    '--shared-cache-dir': ['--shared-cache-dir=/var/cache/other'],
+    '--temp-dir': ['--temp-dir', '/var/tmp/other'],
+    '--logfile': ['--logfile=stdout'],
+    '--loglevel': ['--loglevel=30'],
+    '--logsocket': ['--logsocket=/tmp/socket'],
+    '--debug': ['--debug'],
+    '--color-output': ['--color-output'],
+    '--debug-run-scripts-in-screen': ['--debug-run-scripts-in-screen'],
+}
+
+
+@pytest.fixture(autouse=True)
+def kiwi_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what options such as --temp-dir leave in kiwi's modules."""
+    for name, value in vars(kiwi.defaults).items():
+        if name.isupper():
+            monkeypatch.setattr(kiwi.defaults, name, value)
+    for name in ('KIWI_CALL_A', 'KIWI_CALL_B'):
+        monkeypatch.setenv(name, '')
+    for name in ('global_args', 'subcommand_args'):
+        if hasattr(Cli, name):
+            monkeypatch.setattr(Cli, name, {})
+    yield
+
+
+@pytest.fixture
+def words(request: pytest.FixtureRequest, tmp_path: Path) -> List[str]:
+    """The words of an option, with a real file behind --config."""
+    config = tmp_path / 'kiwi.yml'
+    config.write_text('xz:\n  - options: "-1"\n')
+    return [word.replace('CONFIG', str(config)) for word in OPTIONS[request.param]]
+
+
+def parsed(words: List[str]) -> Dict[str, Any]:
+    """What kiwi makes of global options on its own command line."""
+    argv = ['kiwi-ng', *words, 'system', 'create', '--root=/r', '--target-dir=/t']
+    with kiwi_call.kiwi_argv(argv):
+        return dict(SystemCreateTask(should_perform_task_setup=False).global_args)
+
+
+def comparable(value: Any) -> Any:
+    # docopt of kiwi 9 gives the last of several twice
+    return list(dict.fromkeys(value)) if isinstance(value, list) else value
+
+
+def supported(option: str, args: Mapping[str, Any]) -> None:
+    if option not in args:
+        pytest.skip(f'this kiwi has no {option}')
+
+
+@pytest.mark.parametrize(('option', 'words'), [(n, n) for n in OPTIONS], indirect=['words'])
+def test_global_option_reaches_the_nested_build(option: str, words: List[str]) -> None:
+    supported(option, parsed([]))
+    ours = parsed(words)
+    call = kiwi_call.prepare_build('/d', '/t', ours, [])
+    assert ours[option] not in (None, False, [])
+    assert comparable(call.task.global_args[option]) == comparable(ours[option])
+    assert sum(
+        word.startswith(option + '=') or word == option for word in call.argv
+    ) == len([word for word in words if word.startswith('--')])
+
+
+@pytest.mark.parametrize(('option', 'words'), [(n, n) for n in OPTIONS], indirect=['words'])
+def test_global_option_reaches_the_nested_create(option: str, words: List[str]) -> None:
+    supported(option, parsed([]))
+    ours = parsed(words)
+    nested = kiwi_call.prepare_create('/r', '/t', ours, []).task.global_args
+    expected = None if option == '--kiwi-file' else comparable(ours[option])
+    assert comparable(nested[option]) == expected
+
+
+def test_all_global_options_at_once_change_nothing_else() -> None:
+    names = [name for name in OPTIONS if name != '--config' and name in parsed([])]
+    ours = parsed([word for name in names for word in OPTIONS[name]])
+    nested = kiwi_call.prepare_build('/d', '/t', ours, []).task.global_args
+    for name in OPTIONS:
+        assert comparable(nested.get(name)) == comparable(ours.get(name))
+
+
+def test_defaults_are_given_once() -> None:
+    argv = kiwi_call.prepare_create('/r', '/t', parsed([]), []).argv
+    for name in ('--temp-dir', '--shared-cache-dir'):
+        assert len([word for word in argv if word.startswith(name)]) <= 1
+
+
+def test_repeated_profiles_are_given_once_in_their_order() -> None:
+    ours = parsed(['--profile=b', '--profile=a', '--profile=b'])
+    argv = kiwi_call.prepare_create('/r', '/t', ours, []).argv
+    assert [word for word in argv if word.startswith('--profile')] == [
+        '--profile=b', '--profile=a'
+    ]
+
+
+def test_values_of_callers_are_forwarded() -> None:
+    ours = {**parsed([]), '--profile': ['labels'], '--type': 'tbz'}
+    nested = kiwi_call.prepare_create('/r', '/t', ours, []).task.global_args
+    assert comparable(nested['--profile']) == ['labels']
+    assert nested['--type'] == 'tbz'
+
+
+def test_arguments_reach_build() -> None:
+    extra = ['--add-package', 'vim', '--add-package=less', '--clear-cache']
+    call = kiwi_call.prepare_build('/d', '/t', parsed([]), extra)
+    args = call.task.command_args
+    assert args['--add-package'] == ['vim', 'less']
+    assert args['--clear-cache']
+    assert args['--allow-existing-root']
+    assert (args['--description'], args['--target-dir']) == ('/d', '/t')
+
+
+def test_arguments_reach_create() -> None:
+    extra = ['--signing-key=a.key', '--signing-key', 'b.key']
+    args = kiwi_call.prepare_create('/r', '/t', parsed([]), extra).task.command_args
+    assert args['--signing-key'] == ['a.key', 'b.key']
+    assert (args['--root'], args['--target-dir']) == ('/r', '/t')
+
+
+def test_allow_existing_root_may_be_given_too() -> None:
+    call = kiwi_call.prepare_build('/d', '/t', parsed([]), ['--allow-existing-root'])
+    assert call.argv.count('--allow-existing-root') == 1
+
+
+@pytest.mark.parametrize(('extra', 'told'), [
+    (['--target-dir=/x'], 'stackbuild sets --target-dir itself'),
+    (['--target-dir', '/x'], 'stackbuild sets --target-dir itself'),
+    (['--target=/x'], 'stackbuild sets --target-dir itself'),
+    (['--desc', '/x'], 'stackbuild sets --description itself'),
+    (['--help'], '--help cannot be passed on'),
+    (['-h'], '-h cannot be passed on'),
+    (['--'], '-- cannot be passed on'),
+    (['--bogus', 'x'], 'does not accept --bogus x'),
+    (['stray'], 'does not accept stray'),
+    (['help'], 'does not accept help'),
+    (['--add-package'], 'does not accept --add-package'),
+    (['--clear-cache=yes'], 'does not accept --clear-cache=yes'),
+])
+def test_build_refuses(
+    extra: List[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = list(sys.argv)
+    with pytest.raises(KiwiStashArgumentInvalid) as caught:
+        kiwi_call.prepare_build('/d', '/t', parsed([]), extra)
+    assert told in caught.value.summary
+    assert '\n' not in caught.value.summary
+    assert caught.value.hint
+    assert sys.argv == before
+    assert capsys.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('extra', [
+    ['--root=/x'], ['--ro=/x'], ['--add-package=vim'], ['--signing-key']
+])
+def test_create_refuses(extra: List[str]) -> None:
+    with pytest.raises(KiwiStashArgumentInvalid):
+        kiwi_call.prepare_create('/r', '/t', parsed([]), extra)
+
+
+def test_nothing_on_disk_is_touched(tmp_path: Path) -> None:
+    kiwi_call.prepare_build(f'{tmp_path}/d', f'{tmp_path}/t', parsed([]), [])
+    kiwi_call.prepare_create(f'{tmp_path}/r', f'{tmp_path}/t', parsed([]), [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_the_task_pass_through(tmp_path: Path) -> None:
+    before = list(sys.argv)
+    call = kiwi_call.prepare_create(str(tmp_path), f'{tmp_path}/t', parsed([]), [])
+    with pytest.raises(KiwiError) as caught:
+        kiwi_call.run(call)
+    assert 'no XML description found' in str(caught.value) or (
+        'operation requires root' in str(caught.value)
+    )
+    assert sys.argv == before
