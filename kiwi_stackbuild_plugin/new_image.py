@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from typing import Dict, Optional
+from typing import Dict, List, Optional
 
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.description import RootDescription
-from kiwi_stackbuild_plugin.image import Document, make_config, timestamp
+from kiwi_stackbuild_plugin.image import (
+    Document, ImageInfo, make_config, timestamp
+)
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
 from kiwi_stackbuild_plugin.resolve import Base, is_own_stash
@@ -88,3 +90,34 @@ def _says_the_same(base: Base, values: Dict[str, str]) -> bool:
     return is_own_stash(base.info) and all(
         base.info.labels.get(key) == value for key, value in values.items()
     )
+
+
+def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
+    """Bring the lowest layers of a stored image into the storage as an image.
+
+    :param count: how many layers, at least one
+    :returns: image ID; the image has no name unless it was there before
+    """
+    if count == len(image.layers):
+        return image.image_id
+    config = store.read_config(image.image_id)
+    config['rootfs']['diff_ids'] = config['rootfs']['diff_ids'][:count]
+    config['history'] = _history_of(config.get('history') or [], count)
+    layout = os.path.join(space.path, f'chain-{count}')
+    make_layout(layout)
+    layers = store.read_manifest(image.image_id)['layers'][:count]
+    image_id = add_image(layout, config, layers, None, {})
+    if store.find_image(image_id) is None:
+        store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    return image_id
+
+
+def _history_of(history: List[Document], count: int) -> List[Document]:
+    """Return the entries that belong to the lowest layers."""
+    kept: List[Document] = []
+    for entry in history:
+        count -= not entry.get('empty_layer')
+        if count < 0:
+            break
+        kept.append(entry)
+    return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from typing import Optional, Sequence
 
 from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Change
@@ -10,6 +11,10 @@ from kiwi_stackbuild_plugin.errors import printable
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.resolve import Base
 
+_AGES = (
+    ('year', 365 * 86400), ('month', 30 * 86400), ('week', 7 * 86400),
+    ('day', 86400), ('hour', 3600), ('minute', 60), ('second', 1)
+)
 _UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
 
 
@@ -20,6 +25,20 @@ def human_size(size: float) -> str:
             break
         size /= 1000
     return f'{size:.0f} {unit}' if unit == 'B' or size >= 100 else f'{size:.1f} {unit}'
+
+
+def human_age(created: str) -> str:
+    """Return how long ago a time (RFC 3339 UTC) was: '3 days'."""
+    try:
+        moment = datetime.strptime(created, '%Y-%m-%dT%H:%M:%SZ')
+    except ValueError:
+        return created
+    seconds = int((datetime.now(timezone.utc).replace(tzinfo=None) - moment).total_seconds())
+    for name, length in _AGES:
+        if seconds >= length:
+            count = seconds // length
+            return f'{count} {name}{"s" if count > 1 else ""}'
+    return 'now'
 
 
 def stash_summary(

@@ -85,6 +85,12 @@ def read_manifest(image_id: str) -> Document:
     return _inspect(['--raw', f'containers-storage:@{image_id}'])
 
 
+def top_layer_size(info: ImageInfo) -> Optional[int]:
+    """Return the bytes of an image's newest layer as its manifest has them."""
+    layers = read_manifest(info.image_id).get('layers') or []
+    return int(layers[-1]['size']) if layers else None
+
+
 def read_config(image_id: str) -> Document:
     """Return the config of a stored image."""
     return _inspect(['--config', '--raw', f'containers-storage:@{image_id}'])

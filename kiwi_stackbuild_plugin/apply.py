@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Apply a delta to a root tree: replace, never write in place, follow no link."""
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from typing import List, Tuple
+
+from kiwi_stackbuild_plugin.delta import Change, Delta
+from kiwi_stackbuild_plugin.tree import Entry, open_below, read_xattrs
+
+_CHUNK = 1 << 20
+_WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def apply_delta(root_fd: int, source_fd: int, delta: Delta) -> None:
+    """Make the changes of a delta in a tree.
+
+    Each file is made anew: a hard link in the root to what was there before
+    keeps the content it had.
+
+    :param root_fd: root of the tree to be changed
+    :param source_fd: root of the tree that the delta was found in
+    """
+    for path in delta.removed:
+        _remove(root_fd, path)
+    directories: List[Entry] = []
+    for change in delta.changes:
+        if change.entry.is_dir:
+            directories.append(change.entry)
+        _make(root_fd, source_fd, change)
+    for entry in reversed(directories):
+        parent_fd, name = _parent(root_fd, entry.path)
+        try:
+            _set_times(parent_fd, name, entry)
+        finally:
+            os.close(parent_fd)
+
+
+def _make(root_fd: int, source_fd: int, change: Change) -> None:
+    entry = change.entry
+    mode = entry.stat.st_mode
+    parent_fd, name = _parent(root_fd, entry.path)
+    try:
+        if not (entry.is_dir and _is_directory(parent_fd, name)):
+            _remove_name(parent_fd, name)
+        if change.link:
+            _link(root_fd, change.link, parent_fd, name)
+            return
+        if entry.is_dir:
+            if not _is_directory(parent_fd, name):
+                os.mkdir(name, 0o700, dir_fd=parent_fd)
+        elif entry.is_file:
+            _copy_content(source_fd, entry.path, parent_fd, name)
+        elif stat.S_ISLNK(mode):
+            os.symlink(entry.target, name, dir_fd=parent_fd)
+        else:
+            os.mknod(name, mode, entry.stat.st_rdev, dir_fd=parent_fd)
+        set_metadata(parent_fd, name, entry)
+    finally:
+        os.close(parent_fd)
+
+
+def _parent(root_fd: int, path: bytes) -> Tuple[int, bytes]:
+    parent, _, name = path.rpartition(b'/')
+    return open_below(root_fd, parent), name
+
+
+def _is_directory(parent_fd: int, name: bytes) -> bool:
+    try:
+        status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode)
+
+
+def _link(root_fd: int, target: bytes, parent_fd: int, name: bytes) -> None:
+    target_fd, target_name = _parent(root_fd, target)
+    try:
+        os.link(
+            target_name, name, src_dir_fd=target_fd, dst_dir_fd=parent_fd,
+            follow_symlinks=False
+        )
+    finally:
+        os.close(target_fd)
+
+
+def _copy_content(
+    source_fd: int, path: bytes, parent_fd: int, name: bytes
+) -> None:
+    source = open_below(source_fd, path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        target = os.open(name, _WRITE_NEW, 0o600, dir_fd=parent_fd)
+        try:
+            while os.sendfile(target, source, None, _CHUNK):
+                pass
+        finally:
+            os.close(target)
+    finally:
+        os.close(source)
+
+
+def set_metadata(parent_fd: int, name: bytes, entry: Entry) -> None:
+    """Give a name owner, mode, xattrs and times of an entry, links included."""
+    status = entry.stat
+    os.chown(
+        name, status.st_uid, status.st_gid, dir_fd=parent_fd,
+        follow_symlinks=False
+    )
+    where = b'/proc/self/fd/%d/%b' % (parent_fd, name)
+    for key, _ in read_xattrs(where):
+        if key not in dict(entry.xattrs):
+            os.removexattr(where, key, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        # no name that we made is a link here: fchmodat(2) cannot spare links
+        os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=parent_fd)
+    for key, value in entry.xattrs:
+        os.setxattr(where, key, value, follow_symlinks=False)
+    _set_times(parent_fd, name, entry)
+
+
+def _set_times(parent_fd: int, name: bytes, entry: Entry) -> None:
+    moment = entry.stat.st_mtime_ns
+    os.utime(
+        name, ns=(moment, moment), dir_fd=parent_fd, follow_symlinks=False
+    )
+
+
+def _remove(root_fd: int, path: bytes) -> None:
+    try:
+        parent_fd, name = _parent(root_fd, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        _remove_name(parent_fd, name)
+    finally:
+        os.close(parent_fd)
+
+
+def _remove_name(parent_fd: int, name: bytes) -> None:
+    """Remove a name and, for a directory, all below it; links are not followed."""
+    if _is_directory(parent_fd, name):
+        # rmtree has dir_fd only since Python 3.11
+        shutil.rmtree(b'/proc/self/fd/%d/%b' % (parent_fd, name))
+        return
+    try:
+        os.unlink(name, dir_fd=parent_fd)
+    except FileNotFoundError:
+        pass
