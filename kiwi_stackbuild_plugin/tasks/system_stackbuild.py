@@ -60,12 +60,20 @@ def stackbuild_command(
         show_manual('kiwi::system::stackbuild', __doc__)
         return
     Privileges.check_for_root_permissions()
+    words = tuple(args['<kiwi_args>'] or ())
+    if words and args.get('--') is False:
+        # docopt takes both parts of "[-- <kiwi_args>...]" for optional
+        from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+        raise KiwiStashArgumentInvalid(
+            f'{words[0]!r} is no argument of stackbuild',
+            'arguments for kiwi go behind "--"'
+        )
     from kiwi_stackbuild_plugin.stackbuild import StackbuildRequest, stackbuild
     stackbuild(StackbuildRequest(
         stashes=tuple(args['--stash']),
         target_dir=args['--target-dir'],
         description=args['--description'],
         from_registry=args['--from-registry'],
-        kiwi_args=tuple(args['<kiwi_args>'] or ()),
+        kiwi_args=words,
         global_args=dict(global_args)
     ))
