@@ -66,9 +66,8 @@ def print_stashes(
         raise KiwiStashArgumentInvalid(
             f'--format {form!r} is not known', 'it is json or table'
         )
-    from kiwi_stackbuild_plugin import stash_list
-    stashes = stash_list.list_stashes(name)
-    print(
-        stash_list.format_json(stashes) if form == 'json'
-        else stash_list.format_table(stashes)
+    from kiwi_stackbuild_plugin.stash_list import (
+        format_json, format_table, list_stashes
     )
+    stashes = list_stashes(name)
+    print(format_json(stashes) if form == 'json' else format_table(stashes))
