@@ -58,18 +58,7 @@ def run_command(
     :raises KiwiStashToolFailed: missing, exit status not 0, or too slow
     """
     log.debug('run: %s', ' '.join(argv))
-    try:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, start_new_session=True,
-            preexec_fn=_die_with_parent,
-            env={**os.environ, **env} if env else None
-        )
-    except OSError as issue:
-        raise KiwiStashToolFailed(
-            f'{argv[0]}: cannot be run: {issue.strerror}',
-            f'install the package {argv[0]}'
-        ) from issue
+    process = _start(argv, env)
     try:
         out, err = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as issue:
@@ -91,6 +80,24 @@ def run_command(
             f'{_brief(argv)}: {_reason(result)}'
         )
     return result
+
+
+def _start(
+    argv: Sequence[str], env: Optional[Mapping[str, str]]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, start_new_session=True,
+            # one system call, of a library that is loaded already
+            preexec_fn=_die_with_parent,  # noqa: PLW1509
+            env={**os.environ, **env} if env else None
+        )
+    except OSError as issue:
+        raise KiwiStashToolFailed(
+            f'{argv[0]}: cannot be run: {issue.strerror}',
+            f'install the package {argv[0]}'
+        ) from issue
 
 
 def _die_with_parent() -> None:

@@ -8,12 +8,11 @@ from typing import (
     Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 )
 
-from kiwi_stackbuild_plugin.tree import Entry, sort_key
+from kiwi_stackbuild_plugin.tree import Entry, Inode, sort_key
 
 ADDED, CHANGED, PARENT = 'A', 'C', 'P'
 
 _SECOND = 10**9
-Inode = Tuple[int, int]
 
 
 class Change(NamedTuple):
@@ -85,7 +84,7 @@ def whole_tree(tree: Iterable[Entry]) -> Iterator[Change]:
     for entry in tree:
         link = b''
         if entry.stat.st_nlink > 1 and not entry.is_dir:
-            key = _inode(entry)
+            key = entry.inode
             link = first.setdefault(key, entry.path)
         yield Change(ADDED, entry, b'' if link == entry.path else link)
 
@@ -205,7 +204,7 @@ class _Comparison:
         """
         groups: Dict[Inode, List[_Linked]] = {}
         for item in self.linked:
-            groups.setdefault(_inode(item.tree), []).append(item)
+            groups.setdefault(item.tree.inode, []).append(item)
         kept: Set[Inode] = set()
         for group in groups.values():
             source = self._common_source(group)
@@ -224,7 +223,7 @@ class _Comparison:
     def _common_source(group: List[_Linked]) -> Optional[Inode]:
         """Return the one inode of the base that all members come from."""
         sources = {
-            _inode(item.base) if item.base is not None
+            item.base.inode if item.base is not None
             and not item.base.is_dir else None for item in group
         }
         return sources.pop() if len(sources) == 1 else None
@@ -250,7 +249,3 @@ def _rounded(old: Entry, new: Entry) -> bool:
     return abs(one - two) < _SECOND and (
         one % _SECOND == 0 or two % _SECOND == 0
     )
-
-
-def _inode(entry: Entry) -> Inode:
-    return entry.stat.st_dev, entry.stat.st_ino

@@ -19,6 +19,7 @@ from typing import (
 
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
 
+Inode = Tuple[int, int]
 Xattrs = Tuple[Tuple[str, bytes], ...]
 
 #: host labels (SELinux) and the private marks of overlayfs are not content
@@ -35,6 +36,11 @@ class Entry(NamedTuple):
     stat: os.stat_result
     xattrs: Xattrs = ()
     target: bytes = b''
+
+    @property
+    def inode(self) -> Inode:
+        """What hard links to the same file have in common."""
+        return self.stat.st_dev, self.stat.st_ino
 
     @property
     def is_dir(self) -> bool:

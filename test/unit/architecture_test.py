@@ -33,6 +33,16 @@ LAYERS: Tuple[Set[str], ...] = (
     {'tasks.manual_page'},                                              # 4
     {'tasks.system_stash', 'tasks.system_stackbuild', 'tasks.system_stash_list'},
 )
+LEVEL: Dict[str, int] = {
+    name: level for level, names in enumerate(LAYERS) for name in names
+}
+#: imports within a row, each for a reason
+SIDEWAYS: Set[Tuple[str, str]] = {
+    # the typer front's one task dispatches to the others
+    ('tasks.system_stash_list', 'tasks.system_stash'),
+    ('tasks.system_stash_list', 'tasks.system_stackbuild'),
+    ('tasks.system_stash', 'tasks.system_stash_list'),
+}
 USE_CASES = {'stash', 'stackbuild', 'stash_list'}
 
 SKIPPED = {'.git', '.tox', '.venv', 'build', 'dist', '__pycache__'}
