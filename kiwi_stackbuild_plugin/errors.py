@@ -2,6 +2,8 @@
 """Errors a user can cause or meet: one line (what, which, why) and a hint."""
 from __future__ import annotations
 
+import os
+
 from kiwi.exceptions import KiwiError
 
 
@@ -74,3 +76,8 @@ def printable(text: str) -> str:
         if not 0xDC80 <= ord(char) <= 0xDCFF else f'\\x{ord(char) - 0xDC00:02x}'
         for char in text
     )
+
+
+def printable_path(path: bytes) -> str:
+    """Return a path of a tree on one line, with nothing a terminal acts on."""
+    return printable(os.fsdecode(path)).replace('\n', '\\n')

@@ -2,12 +2,11 @@
 """Wording of what a user reads: sizes, summary lines, the list of a dry run."""
 from __future__ import annotations
 
-import os
 from datetime import datetime, timezone
 from typing import Optional, Sequence
 
 from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Change
-from kiwi_stackbuild_plugin.errors import printable
+from kiwi_stackbuild_plugin.errors import printable_path
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.resolve import Base
 
@@ -30,10 +29,10 @@ def human_size(size: float) -> str:
 def human_age(created: str) -> str:
     """Return how long ago a time (RFC 3339 UTC) was: '3 days'."""
     try:
-        moment = datetime.strptime(created, '%Y-%m-%dT%H:%M:%SZ')
+        moment = datetime.fromisoformat(created.replace('Z', '+00:00'))
     except ValueError:
         return created
-    seconds = int((datetime.now(timezone.utc).replace(tzinfo=None) - moment).total_seconds())
+    seconds = int((datetime.now(timezone.utc) - moment).total_seconds())
     for name, length in _AGES:
         if seconds >= length:
             count = seconds // length
@@ -66,9 +65,9 @@ def describe_delta(
     """Return what a stash would store: a line each, A/C/D, bytes, path."""
     origin = f'a change of {base.info.display_name}' if base else 'the whole tree'
     lines = [f'{name}: {origin}, nothing is stored']
-    lines += [f'D {"-":>12} {_shown(path)}' for path in removed]
+    lines += [f'D {"-":>12} {printable_path(path)}' for path in removed]
     lines += [
-        f'{change.kind} {_content_size(change):>12} {_shown(change.entry.path)}'
+        f'{change.kind} {_content_size(change):>12} {printable_path(change.entry.path)}'
         for change in changes if change.kind != PARENT
     ]
     counts = [
@@ -85,7 +84,3 @@ def describe_delta(
 def _content_size(change: Change) -> int:
     carries = change.entry.is_file and not change.link
     return change.entry.stat.st_size if carries else 0
-
-
-def _shown(path: bytes) -> str:
-    return printable(os.fsdecode(path)).replace('\n', '\\n')

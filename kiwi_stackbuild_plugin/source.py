@@ -14,7 +14,7 @@ from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.description import BASE_FILES, IMAGE_DIR, read_file
 from kiwi_stackbuild_plugin.errors import (
-    KiwiStashNotStorable, KiwiStashRootInvalid
+    KiwiStashNotStorable, KiwiStashRootInvalid, printable_path
 )
 from kiwi_stackbuild_plugin.selection import (
     find_mounts, make_exclusion, storable
@@ -91,7 +91,7 @@ def _exclusion(root: str, fd: int) -> Exclusion:
     mounts = find_mounts(root)
     for path in sorted(mounts):
         log.warning(
-            'mounted below the root tree, contents left out: %s', os.fsdecode(path)
+            'mounted below the root tree, contents left out: %s', printable_path(path)
         )
     patterns = [
         pattern for pattern in [
@@ -123,7 +123,7 @@ def report_findings(findings: List[Tuple[bytes, str]], strict: bool) -> None:
     :raises KiwiStashNotStorable: with strict, if there is anything
     """
     for path, why in findings:
-        log.warning('left out: %s: %s', os.fsdecode(path), why)
+        log.warning('left out: %s: %s', printable_path(path), why)
     if findings and strict:
         shown = ', '.join(os.fsdecode(path) for path, _ in findings[:_SHOWN])
         raise KiwiStashNotStorable(

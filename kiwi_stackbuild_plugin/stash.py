@@ -85,7 +85,7 @@ def stash(request: StashRequest) -> str:
         store.require_storage_tools()
         temp_dir = Defaults.get_temp_location()
         stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
-        stack.enter_context(locked('the stash', name))
+        stack.enter_context(locked('the stash', name, store.storage_key()))
         store.sweep([temp_dir])
         space = stack.enter_context(workspace(temp_dir))
         job = _Job(

@@ -34,6 +34,11 @@ def require_storage_tools() -> None:
     require_tools(['podman', 'skopeo'])
 
 
+def storage_key() -> str:
+    """Return what tells this storage from another one of the same machine."""
+    return os.environ.get('CONTAINERS_STORAGE_CONF', '')
+
+
 def network_timeout() -> float:
     """Return the limit, in seconds, of a call that talks to a network.
 

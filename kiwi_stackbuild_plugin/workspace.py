@@ -110,15 +110,16 @@ def find_abandoned(parent: str) -> Iterator[Workspace]:
 
 
 @contextmanager
-def locked(what: str, key: str) -> Iterator[None]:
+def locked(what: str, key: str, scope: str = '') -> Iterator[None]:
     """Hold a lock for a block; the kernel drops it if we are killed.
 
     :param what: what is locked, for the message of whoever meets the lock
     :param key: tells one lock from another
+    :param scope: tells apart what has the same key, such as two storages
     :raises KiwiStashLocked: if another run holds it, naming that run
     """
     os.makedirs(_LOCK_DIR, mode=0o700, exist_ok=True)
-    digest = hashlib.sha256(f'{what}\0{key}'.encode(errors='surrogateescape'))
+    digest = hashlib.sha256(f'{what}\0{key}\0{scope}'.encode(errors='surrogateescape'))
     path = os.path.join(_LOCK_DIR, digest.hexdigest()[:32])
     fd = _take(path, f'{what} {key!r}')
     try:
