@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-from itertools import chain
 from pathlib import Path
 from typing import Dict, Iterator, List, Set, Tuple
 
@@ -21,12 +20,13 @@ FUNCTION_LIMIT = 40
 #: the design, whose layers are the outer groups.
 LAYERS: Tuple[Set[str], ...] = (
     {'errors', 'labels', 'version'},                                    # 0
-    {'reference', 'signals', 'progress'},
+    {'reference', 'signals', 'progress', 'locks'},
     {'tree', 'image', 'command', 'workspace', 'kiwi_call'},             # 1
     {'delta', 'description', 'content', 'selection'},
-    {'record', 'source', 'apply', 'tarstream', 'store', 'target'},      # 2
-    {'layer', 'resolve'},
-    {'layout', 'stash_labels', 'report'},
+    {'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
+     'base_facts'},
+    {'layer', 'resolve', 'bootstrap'},
+    {'layout', 'stash_labels', 'report', 'checks'},
     {'new_image'},
     {'root_import'},
     {'stash', 'stackbuild', 'stash_list'},                              # 3
