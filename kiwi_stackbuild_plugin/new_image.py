@@ -96,19 +96,20 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     """Bring the lowest layers of a stored image into the storage as an image.
 
     :param count: how many layers, at least one
-    :returns: image ID; the image has no name unless it was there before
+    :returns: image ID; the image has no name and goes with the workspace
     """
     if count == len(image.layers):
         return image.image_id
     config = store.read_config(image.image_id)
     config['rootfs']['diff_ids'] = config['rootfs']['diff_ids'][:count]
     config['history'] = _history_of(config.get('history') or [], count)
+    # an image of its own: another run takes its own away when it ends
+    config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
     layout = os.path.join(space.path, f'chain-{count}')
     make_layout(layout)
     layers = store.read_manifest(image.image_id)['layers'][:count]
     image_id = add_image(layout, config, layers, None, {})
-    if store.find_image(image_id) is None:
-        store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
 
 

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import kiwi_call, labels, store
+from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.command import require_tools
 from kiwi_stackbuild_plugin.description import CONFIG, read_file
 from kiwi_stackbuild_plugin.errors import (
@@ -19,6 +20,7 @@ from kiwi_stackbuild_plugin.errors import (
 )
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
+from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.resolve import resolve_image
 from kiwi_stackbuild_plugin.root_import import (
     import_images, record_origin, wipe_description
@@ -28,7 +30,7 @@ from kiwi_stackbuild_plugin.target import (
     Target, check_target, made_directories, mark_finished, publish
 )
 from kiwi_stackbuild_plugin.tree import open_tree
-from kiwi_stackbuild_plugin.workspace import Workspace, locked, workspace
+from kiwi_stackbuild_plugin.workspace import Workspace, workspace
 
 log = logging.getLogger('kiwi')
 
@@ -78,8 +80,8 @@ def _prepare_root(request: StackbuildRequest, target: Target) -> KiwiCall:
         _check_description(call, request)
     with ExitStack() as stack:
         temp_dir = Defaults.get_temp_location()
-        store.sweep([temp_dir, target.build_dir])
-        space = stack.enter_context(workspace(temp_dir))
+        sweep([temp_dir, target.build_dir])
+        space = stack.enter_context(open_space(temp_dir))
         images = [
             resolve_image(space, text, '--stash', request.from_registry)
             for text in request.stashes

@@ -11,6 +11,7 @@ from typing import Dict, Iterable, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
+from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.delta import (
     Change, Delta, Trust, compare, whole_tree
@@ -23,6 +24,7 @@ from kiwi_stackbuild_plugin.errors import (
 )
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
+from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
 from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
 from kiwi_stackbuild_plugin.record import take_moment, write_record
@@ -36,7 +38,7 @@ from kiwi_stackbuild_plugin.source import (
 from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.stash_labels import chain_limit, parse_labels
 from kiwi_stackbuild_plugin.tree import open_tree, scan
-from kiwi_stackbuild_plugin.workspace import Workspace, locked, workspace
+from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
 
@@ -86,8 +88,8 @@ def stash(request: StashRequest) -> str:
         temp_dir = Defaults.get_temp_location()
         stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
         stack.enter_context(locked('the stash', name, store.storage_key()))
-        store.sweep([temp_dir])
-        space = stack.enter_context(workspace(temp_dir))
+        sweep([temp_dir])
+        space = stack.enter_context(open_space(temp_dir))
         job = _Job(
             request, name, tree, description or RootDescription(), space,
             started, take_moment(tree.fd)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from contextlib import contextmanager
-from typing import Iterable, Iterator, List, Optional
+from typing import Iterator, List, Optional
 
 from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.command import (
@@ -17,11 +16,12 @@ from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.image import Document, ImageInfo, info_from_inspect
-from kiwi_stackbuild_plugin.workspace import (
-    IMAGE, MOUNT, Workspace, find_abandoned
-)
+from kiwi_stackbuild_plugin.locks import in_use, unless_in_use
+from kiwi_stackbuild_plugin.workspace import IMAGE, MOUNT, Workspace
 
 LOCAL = 'localhost'
+#: what a run holds a lock on as long as it has an image mounted
+_MOUNTED = 'the mounted image'
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
@@ -111,18 +111,19 @@ def _inspect(arguments: List[str]) -> Document:
 @contextmanager
 def mounted(space: Workspace, image_id: str) -> Iterator[str]:
     """Mount an image read-only for a block and give the directory."""
-    space.note(MOUNT, image_id)
-    path = run_command(
-        ['podman', 'image', 'mount', image_id]
-    ).stdout.strip()
-    try:
-        yield path
-    finally:
-        unmount(image_id)
-        space.forget(MOUNT, image_id)
+    with in_use(_MOUNTED, image_id, storage_key()):
+        space.note(MOUNT, image_id)
+        path = run_command(
+            ['podman', 'image', 'mount', image_id]
+        ).stdout.strip()
+        try:
+            yield path
+        finally:
+            _unmount(image_id)
+            space.forget(MOUNT, image_id)
 
 
-def unmount(image_id: str) -> None:
+def _unmount(image_id: str) -> None:
     """Take back one mount of an image; others may have it mounted too."""
     run_command(['podman', 'image', 'unmount', image_id], check=False)
 
@@ -130,13 +131,15 @@ def unmount(image_id: str) -> None:
 def add_image(space: Workspace, layout: str, image_id: str) -> None:
     """Bring the image of a layout into the storage, without a name.
 
-    Layers that the storage has already need not be in the layout.
+    Layers that the storage has already need not be in the layout. An image
+    that is there already stays as it is, and stays if we fail.
 
     :param layout: skopeo's reference of the image, 'oci:directory:name'
     :param image_id: what the image will be
     """
-    space.note(IMAGE, image_id)
-    run_command(['skopeo', 'copy', layout, f'containers-storage:@{image_id}'])
+    if find_image(image_id) is None:
+        space.note(IMAGE, image_id)
+        run_command(['skopeo', 'copy', layout, f'containers-storage:@{image_id}'])
 
 
 def tag_image(space: Workspace, image_id: str, name: str) -> None:
@@ -145,11 +148,28 @@ def tag_image(space: Workspace, image_id: str, name: str) -> None:
     space.forget(IMAGE, image_id)
 
 
+def unmount_unused(image_id: str) -> bool:
+    """Take back the mount of a killed run, unless another run has one too.
+
+    Then nobody knows whether the killed one got as far as to mount it: a
+    count that is too high does no harm, one too low pulls a tree away.
+    """
+    with unless_in_use(_MOUNTED, image_id, storage_key()) as free:
+        if free:
+            _unmount(image_id)
+    return free
+
+
 def remove_unnamed(image_id: str) -> None:
-    """Remove an image unless it has a name or something is built on it."""
+    """Remove an image that we added, unless it has a name by now.
+
+    Not by podman, which removes the unnamed images below as well.
+    """
     info = find_image(image_id)
     if info is not None and not info.names:
-        run_command(['podman', 'image', 'rm', image_id], check=False)
+        run_command(
+            ['skopeo', 'delete', f'containers-storage:@{image_id}'], check=False
+        )
 
 
 def pull_image(name: str) -> str:
@@ -186,9 +206,8 @@ def copy_in(space: Workspace, reference: str) -> str:
         )
     config = result.stdout.encode('utf-8', 'surrogateescape')
     image_id = hashlib.sha256(config).hexdigest()
-    if find_image(image_id) is None:
-        add_image(space, reference, image_id)
-        space.forget(IMAGE, image_id)
+    add_image(space, reference, image_id)
+    space.forget(IMAGE, image_id)
     return image_id
 
 
@@ -198,16 +217,3 @@ def export_image(image_id: str, destination: str) -> None:
         ['skopeo', 'copy', f'containers-storage:@{image_id}', destination],
         timeout=network_timeout()
     )
-
-
-def sweep(parents: Iterable[str]) -> None:
-    """Undo and remove what killed runs left in directories."""
-    for parent in parents:
-        for space in find_abandoned(parent):
-            for kind, value in space.open_notes():
-                if kind == MOUNT:
-                    unmount(value)
-                elif kind == IMAGE:
-                    remove_unnamed(value)
-            shutil.rmtree(space.path, ignore_errors=True)
-

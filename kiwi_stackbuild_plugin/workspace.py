@@ -1,28 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Temporary directories that tell whether their owner lives, and locks."""
+"""Temporary directories that tell whether their owner lives."""
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
-import time
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Iterator, List, Tuple
 
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashLocked, KiwiStashTargetInvalid
-)
+from kiwi_stackbuild_plugin.errors import KiwiStashTargetInvalid
+from kiwi_stackbuild_plugin.locks import is_current
 
 #: a note names something outside the directory that must be undone: a mounted
-#: image, or an image that has no name yet
+#: image, or an image that has no name yet; and the storage that has them
 Note = Tuple[str, str]
-MOUNT, IMAGE = 'mount', 'image'
+MOUNT, IMAGE, STORAGE = 'mount', 'image', 'storage'
+_IMAGE_ID = re.compile('[0-9a-f]{64}')
 
-_LOCK_DIR = '/run/lock/kiwi-stackbuild'
 _OWNER = 'owner.lock'
 _JOURNAL = 'journal'
 PREFIX = '.kiwi-stash-'
@@ -43,19 +41,21 @@ class Workspace:
         self._append('-', kind, value)
 
     def _append(self, sign: str, kind: str, value: str) -> None:
-        with open(os.path.join(self.path, _JOURNAL), 'a', encoding='ascii') as journal:
-            journal.write(f'{sign}{kind} {value}\n')
+        with open(os.path.join(self.path, _JOURNAL), 'ab') as journal:
+            journal.write(os.fsencode(f'{sign}{kind} {value}\n'))
 
     def open_notes(self) -> List[Note]:
         """Return what has not been undone, newest first."""
         notes: List[Note] = []
         try:
-            with open(os.path.join(self.path, _JOURNAL), encoding='ascii') as journal:
-                lines = journal.read().splitlines()
+            with open(os.path.join(self.path, _JOURNAL), 'rb') as journal:
+                lines = os.fsdecode(journal.read()).splitlines()
         except FileNotFoundError:
             return notes
         for line in lines:
             kind, _, value = line[1:].partition(' ')
+            if kind != STORAGE and not _IMAGE_ID.fullmatch(value):
+                continue  # cut off when the disk was full, or not ours
             if line.startswith('+'):
                 notes.insert(0, (kind, value))
             elif (kind, value) in notes:
@@ -70,31 +70,85 @@ def workspace(parent: str) -> Iterator[Workspace]:
     :param parent: existing directory to make it in
     :raises KiwiStashTargetInvalid: if it cannot be written to
     """
+    path = os.path.join(parent, PREFIX + secrets.token_hex(8))
+    owner = None
     try:
-        path = tempfile.mkdtemp(prefix=PREFIX, dir=parent)
-    except OSError as issue:
-        raise KiwiStashTargetInvalid(
-            f'{parent!r}: no temporary directory can be made there: {issue.strerror}'
-        ) from issue
-    owner = os.open(os.path.join(path, _OWNER), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(owner, fcntl.LOCK_EX)
+        owner = _make_owned(path)
         yield Workspace(path)
     finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(owner)
+        remove(path)
+        if owner is not None:
+            os.close(owner)
+
+
+def _make_owned(path: str) -> int:
+    """Make a directory and its lock, again where a sweep takes it for abandoned."""
+    try:
+        while True:
+            try:
+                _make_directory(path)
+                owner = os.open(
+                    os.path.join(path, _OWNER), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
+                )
+            except FileNotFoundError:
+                if not os.path.isdir(os.path.dirname(path)):
+                    raise
+                continue
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            if is_current(os.path.join(path, _OWNER), owner):
+                return owner
+            os.close(owner)
+    except OSError as issue:
+        raise KiwiStashTargetInvalid(
+            f'{os.path.dirname(path)!r}: no temporary directory can be made '
+            f'there: {issue.strerror}'
+        ) from issue
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+
+
+def remove(path: str) -> None:
+    """Remove a directory of ours; its lock goes last.
+
+    A kill on the way leaves what the next sweep finds.
+    """
+    try:
+        names = os.listdir(path)
+    except OSError:
+        return
+    for name in sorted(names, key=lambda name: (name == _OWNER, name == _JOURNAL)):
+        below = os.path.join(path, name)
+        if os.path.isdir(below) and not os.path.islink(below):
+            shutil.rmtree(below, ignore_errors=True)
+        else:
+            os.unlink(below)
+    os.rmdir(path)
 
 
 def find_abandoned(parent: str) -> Iterator[Workspace]:
-    """Yield the directories whose owner was killed; they are locked meanwhile."""
+    """Yield the directories whose owner was killed; they are locked meanwhile.
+
+    Only what belongs to this user: others can write where temporary files are.
+    """
     try:
         names = sorted(os.listdir(parent))
     except OSError:
         return
     for name in names:
         path = os.path.join(parent, name)
-        if not name.startswith(PREFIX) or os.path.islink(path):
+        if not name.startswith(PREFIX) or not _is_ours(path):
             continue
+        try:
+            # killed before the lock was there, or after it was removed
+            os.rmdir(path)
+            continue
+        except OSError:
+            pass
         try:
             owner = os.open(os.path.join(path, _OWNER), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
@@ -109,59 +163,9 @@ def find_abandoned(parent: str) -> Iterator[Workspace]:
             os.close(owner)
 
 
-@contextmanager
-def locked(what: str, key: str, scope: str = '') -> Iterator[None]:
-    """Hold a lock for a block; the kernel drops it if we are killed.
-
-    :param what: what is locked, for the message of whoever meets the lock
-    :param key: tells one lock from another
-    :param scope: tells apart what has the same key, such as two storages
-    :raises KiwiStashLocked: if another run holds it, naming that run
-    """
-    os.makedirs(_LOCK_DIR, mode=0o700, exist_ok=True)
-    digest = hashlib.sha256(f'{what}\0{key}\0{scope}'.encode(errors='surrogateescape'))
-    path = os.path.join(_LOCK_DIR, digest.hexdigest()[:32])
-    fd = _take(path, f'{what} {key!r}')
+def _is_ours(path: str) -> bool:
     try:
-        holder = {'pid': os.getpid(), 'since': time.strftime('%Y-%m-%d %H:%M:%S')}
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(holder).encode(), 0)
-        yield
-    finally:
-        os.unlink(path)
-        os.close(fd)
-
-
-def _take(path: str, what: str) -> int:
-    while True:
-        fd = os.open(
-            path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as issue:
-            holder = _holder(fd)
-            os.close(fd)
-            raise KiwiStashLocked(
-                f'{what} is in use by {holder}', 'try again when it has ended'
-            ) from issue
-        if _is_current(path, fd):
-            return fd
-        os.close(fd)
-
-
-def _is_current(path: str, fd: int) -> bool:
-    """Tell whether the lock file was not removed while we waited for it."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(fd))
+        status = os.lstat(path)
     except FileNotFoundError:
         return False
-
-
-def _holder(fd: int) -> str:
-    try:
-        holder = json.loads(os.pread(fd, 4096, 0))
-        return f'process {holder["pid"]} since {holder["since"]}'
-    except (ValueError, KeyError, TypeError):
-        return 'another process'
-
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()

@@ -25,7 +25,7 @@ LAYERS: Tuple[Set[str], ...] = (
     {'delta', 'description', 'content', 'selection'},
     {'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
      'base_facts'},
-    {'layer', 'resolve', 'bootstrap'},
+    {'layer', 'resolve', 'cleanup', 'bootstrap'},
     {'layout', 'stash_labels', 'report', 'checks'},
     {'new_image'},
     {'root_import'},
