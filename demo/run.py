@@ -22,8 +22,9 @@ from typing import Any, Dict, Iterator, List
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'tools'))
 
+from apt_sources import MirrorUnavailable, find_repository
 from builtin_root import make_root
-from debian_root import MirrorUnavailable, RootPrepareFailed, find_repository, prepare_root
+from debian_root import RootPrepareFailed, prepare_root
 
 KIWI = str(Path(sys.executable).parent / 'kiwi-ng')
 CHANGED_FILE = 'etc/motd'
