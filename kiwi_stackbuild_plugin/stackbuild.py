@@ -12,6 +12,9 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import kiwi_call, labels, store
+from kiwi_stackbuild_plugin.base_facts import BaseFacts, join_facts, read_facts
+from kiwi_stackbuild_plugin.bootstrap import skip_bootstrap
+from kiwi_stackbuild_plugin.checks import check_architecture, check_packages
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.command import require_tools
 from kiwi_stackbuild_plugin.description import CONFIG, read_file
@@ -86,7 +89,12 @@ def _prepare_root(request: StackbuildRequest, target: Target) -> KiwiCall:
             resolve_image(space, text, '--stash', request.from_registry)
             for text in request.stashes
         ]
-        if request.description is None:
+        check_architecture(images, request.global_args)
+        if request.description is not None:
+            facts = join_facts(_facts(space, image) for image in images)
+            if check_packages(call.task.xml_state, facts, images[0].display_name):
+                skip_bootstrap(call.task)
+        else:
             source = _find_description(space, images)
             call = _prepare_call(
                 request, target, _remembered(source, request.global_args)
@@ -128,6 +136,15 @@ def _check_description(call: KiwiCall, request: StackbuildRequest) -> None:
     call.task.load_xml_description(
         directory, request.global_args.get('--kiwi-file') or ''
     )
+
+
+def _facts(space: Workspace, image: ImageInfo) -> BaseFacts:
+    with store.mounted(space, image.image_id) as path:
+        fd = open_tree(path)
+        try:
+            return read_facts(fd)
+        finally:
+            os.close(fd)
 
 
 def _find_description(

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a root tree is: its package managers and its distribution."""
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from typing import Dict, FrozenSet, Iterable, Tuple
+
+from kiwi_stackbuild_plugin.description import read_file
+from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.tree import open_below
+
+#: kiwi's names of package managers: format of their packages, and the
+#: programs that kiwi calls inside of the root to install with them
+MANAGERS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
+    'apt': ('deb', ('apt-get',)),
+    'zypper': ('rpm', ('zypper',)),
+    'dnf': ('rpm', ('dnf', 'dnf-3')),
+    'dnf4': ('rpm', ('dnf', 'dnf-3')),
+    'dnf5': ('rpm', ('dnf5',)),
+    'microdnf': ('rpm', ('microdnf',)),
+    'pacman': ('pacman', ('pacman',)),
+    'apk': ('apk', ('apk',)),
+}
+_TOOL_OF_FORMAT = {'deb': 'dpkg', 'rpm': 'rpm', 'pacman': 'pacman', 'apk': 'apk'}
+_PROGRAM_DIRS = (b'usr/bin', b'bin', b'usr/sbin', b'sbin')
+_OS_RELEASE = (b'usr/lib/os-release', b'etc/os-release')
+
+
+@dataclass(frozen=True)
+class BaseFacts:
+    """What is in a root tree.
+
+    :param managers: kiwi's names of the package managers in it
+    :param formats: package formats that it has the tool for (deb, rpm, ...)
+    :param distribution: ID of os-release; related: that of ID_LIKE
+    :param codename: VERSION_CODENAME of os-release
+    """
+
+    managers: FrozenSet[str] = frozenset()
+    formats: FrozenSet[str] = frozenset()
+    distribution: str = ''
+    related: Tuple[str, ...] = ()
+    codename: str = ''
+
+
+def read_facts(root_fd: int) -> BaseFacts:
+    """Look at a root tree; no link is followed."""
+    programs = {
+        name for _, names in MANAGERS.values() for name in names
+    } | set(_TOOL_OF_FORMAT.values())
+    found = _present(root_fd, programs)
+    release = _os_release(root_fd)
+    return BaseFacts(
+        frozenset(
+            manager for manager, (_, names) in MANAGERS.items()
+            if found.intersection(names)
+        ),
+        frozenset(
+            kind for kind, tool in _TOOL_OF_FORMAT.items() if tool in found
+        ),
+        release.get('ID', ''), tuple(release.get('ID_LIKE', '').split()),
+        release.get('VERSION_CODENAME', '')
+    )
+
+
+def join_facts(facts: Iterable[BaseFacts]) -> BaseFacts:
+    """Return the facts of several trees that are stacked, the first the base."""
+    every = list(facts)
+    first = every[0]
+    return BaseFacts(
+        frozenset().union(*(one.managers for one in every)),
+        frozenset().union(*(one.formats for one in every)),
+        first.distribution, first.related, first.codename
+    )
+
+
+def _present(root_fd: int, programs: Iterable[str]) -> FrozenSet[str]:
+    found = set()
+    wanted = frozenset(programs)
+    for directory in _PROGRAM_DIRS:
+        try:
+            fd = open_below(root_fd, directory)
+        except OSError:
+            continue
+        try:
+            found |= wanted.intersection(os.listdir(fd))
+        finally:
+            os.close(fd)
+    return frozenset(found)
+
+
+def _os_release(root_fd: int) -> Dict[str, str]:
+    """Read os-release(5); a tree without a readable one has none."""
+    for path in _OS_RELEASE:
+        try:
+            data = read_file(root_fd, path)
+        except KiwiStashRootInvalid:
+            continue
+        if data is not None:
+            return _assignments(data.decode('utf-8', 'replace'))
+    return {}
+
+
+def _assignments(text: str) -> Dict[str, str]:
+    values = {}
+    for line in text.splitlines():
+        name, equals, rest = line.partition('=')
+        try:
+            words = shlex.split(rest)
+        except ValueError:
+            continue
+        if equals and len(words) == 1 and words[0].isprintable():
+            values[name] = words[0]
+    return values

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Let a description that bootstraps a root build on one that is there.
+
+Kiwi's bootstrap phase unpacks packages from outside of the root. Done again
+over a Debian root whose /bin is a link to usr/bin that breaks it, and it is of
+no use where the root has its package manager: then the image phase, inside of
+the root, installs the packages of both.
+"""
+from __future__ import annotations
+
+import logging
+from types import MethodType
+from typing import Any, List, Sequence
+
+from kiwi_stackbuild_plugin.base_facts import MANAGERS, BaseFacts
+
+log = logging.getLogger('kiwi')
+
+_BOOTSTRAP = 'bootstrap'
+_IMAGE = 'image'
+
+
+def is_bootstrapped(facts: BaseFacts, manager: str) -> bool:
+    """Tell whether kiwi's package manager can work inside of a root."""
+    return manager in facts.managers and (
+        MANAGERS[manager][0] in facts.formats
+    )
+
+
+def skip_bootstrap(task: Any) -> None:
+    """Make a kiwi build task install bootstrap packages in the image phase.
+
+    The description itself stays as it was written: kiwi copies it into the
+    root, where it is the record of how the root was built.
+
+    :param task: kiwi's SystemBuildTask, not started yet
+    """
+    log.info('The package manager is there: no bootstrap, all is installed by it')
+    load = task.load_xml_description
+
+    def load_description(*args: Any, **options: Any) -> None:
+        load(*args, **options)
+        join_bootstrap(task.xml_state)
+
+    task.load_xml_description = load_description
+    words = task.command_args
+    words['--add-package'] = list(words.get('--add-package') or []) + list(
+        words.get('--add-bootstrap-package') or []
+    )
+    words['--add-bootstrap-package'] = []
+
+
+def join_bootstrap(state: Any) -> None:
+    """Have kiwi's XML state give the bootstrap sections as image sections.
+
+    All it tells about packages, archives and files goes through this one
+    method, in kiwi 9.24 to 11.
+    """
+    of_types = type(state).get_packages_sections
+
+    def get_packages_sections(self: Any, types: Sequence[str]) -> List[Any]:
+        names = [name for name in types if name != _BOOTSTRAP]
+        sections = list(of_types(self, names))
+        if _IMAGE in names:
+            sections += of_types(self, [_BOOTSTRAP])
+        return sections
+
+    state.get_packages_sections = MethodType(get_packages_sections, state)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Does a description fit the stashes it is built on? Asked before any work."""
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any, Mapping, Sequence, Set
+
+from kiwi.defaults import Defaults
+
+from kiwi_stackbuild_plugin.base_facts import MANAGERS, BaseFacts
+from kiwi_stackbuild_plugin.bootstrap import is_bootstrapped
+from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.image import ImageInfo, oci_architecture
+
+log = logging.getLogger('kiwi')
+
+#: words of repository addresses that tell for which distribution it is
+_DISTRIBUTIONS = (
+    'debian', 'ubuntu', 'devuan', 'fedora', 'centos', 'rocky', 'almalinux',
+    'rhel', 'opensuse', 'sle', 'mageia', 'archlinux', 'alpine'
+)
+#: suites of Debian and its kin that are not a codename
+_MOVING_SUITES = {'stable', 'oldstable', 'testing', 'unstable', 'sid', 'experimental'}
+
+
+def check_architecture(
+    images: Sequence[ImageInfo], global_args: Mapping[str, Any]
+) -> None:
+    """Compare the architecture of stashes with the one to build for.
+
+    :raises KiwiStashDescriptionInvalid: naming the stash that is of another
+    """
+    machine = global_args.get('--target-arch') or Defaults.get_platform_name()
+    wanted = oci_architecture(machine)
+    for image in images:
+        if image.architecture and image.architecture != wanted:
+            raise KiwiStashDescriptionInvalid(
+                f'{image.display_name} is a root tree for {image.architecture}, '
+                f'the image is to be built for {machine} ({wanted})',
+                'build on a machine of that kind, or see --target-arch of kiwi-ng'
+            )
+
+
+def check_packages(state: Any, facts: BaseFacts, base: str) -> bool:
+    """Compare what a description installs with and from with the base.
+
+    :param state: kiwi's XMLState of the description
+    :param base: name of the base, for messages
+    :returns: whether the base has the package manager that is asked for
+    :raises KiwiStashDescriptionInvalid: for packages of another format
+    """
+    manager = state.get_package_manager()
+    if is_bootstrapped(facts, manager):
+        _warn_of_distribution(state, facts, base)
+        return True
+    wanted = MANAGERS.get(manager, ('', ()))[0]
+    if wanted and facts.formats and wanted not in facts.formats:
+        present = ', '.join(sorted(facts.managers or facts.formats))
+        raise KiwiStashDescriptionInvalid(
+            f'the description installs with {manager}, {base} has {present}',
+            'choose a stash of the same kind of distribution'
+        )
+    log.warning(
+        '%s has no %s: kiwi bootstraps into what is there', base, manager
+    )
+    return False
+
+
+def _warn_of_distribution(state: Any, facts: BaseFacts, base: str) -> None:
+    """Warn of repositories that are for another distribution than the base."""
+    known = {facts.distribution, *facts.related}
+    for repository in state.get_repository_sections_used_for_build():
+        address = repository.get_source().get_path().lower()
+        named = _distributions_in(address)
+        if named and facts.distribution and not any(
+            name.startswith(word) or word.startswith(name)
+            for name in known if name for word in named
+        ):
+            log.warning(
+                '%s is %s, the repository %s looks like one for %s',
+                base, facts.distribution, _without_login(address),
+                ' or '.join(sorted(named))
+            )
+        suite = re.split('[-/]', repository.get_distribution() or '')[0]
+        if suite and facts.codename and suite != facts.codename and (
+            suite not in _MOVING_SUITES
+        ):
+            log.warning(
+                '%s is %s %s, the repository %s is for %s', base,
+                facts.distribution, facts.codename, _without_login(address), suite
+            )
+
+
+def _distributions_in(address: str) -> Set[str]:
+    words = set(re.findall('[a-z]+', address))
+    return words.intersection(_DISTRIBUTIONS)
+
+
+def _without_login(address: str) -> str:
+    return re.sub(r'//[^/@]*@', '//', address)
