@@ -28,12 +28,14 @@ CONFIG = '''<?xml version="1.0" encoding="utf-8"?>
 def make_root(root: Path, name: str = 'small', schema: str = '7.4') -> Path:
     """Make a small root tree as kiwi would have prepared it."""
     for directory in (
-        'image', 'etc', 'usr/bin', 'var/lib', 'dev', 'proc', 'sys', 'run', 'tmp'
+        'image', 'etc', 'usr/bin', 'usr/share/doc', 'var/lib/dpkg', 'dev', 'proc', 'sys', 'run', 'tmp'
     ):
         (root / directory).mkdir(parents=True)
     (root / 'image/config.xml').write_text(CONFIG.format(name=name, schema=schema))
     (root / '.profile').write_text("kiwi_profiles=''\nkiwi_type='tbz'\n")
     (root / 'etc/os-release').write_text('ID=small\n')
+    # kiwi asks the package database of what it built
+    (root / 'var/lib/dpkg/status').touch()
     (root / 'etc/hostname').write_text('small\n')
     (root / 'usr/bin/tool').write_bytes(b'\x7fELF' + bytes(range(256)) * 40)
     (root / 'usr/bin/tool').chmod(0o755)
