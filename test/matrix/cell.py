@@ -1,0 +1,329 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each cell of the matrix does with one kiwi: the commands, for real.
+
+Needs nothing but Python, so that it runs in a chroot as well:
+
+    test/matrix/cell.py --kiwi PATH --work DIR        results as JSON
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from trees import make_root
+
+#: nothing is installed from the repository, there are no packages
+CONFIG = '''<?xml version="1.0" encoding="utf-8"?>
+<image schemaversion="7.4" name="{name}">
+  <description type="system">
+    <author>Test Author</author>
+    <contact>test@example.com</contact>
+    <specification>a small root tree</specification>
+  </description>
+  {profiles}
+  <preferences>
+    <version>1.0.0</version>
+    <packagemanager>apt</packagemanager>
+  </preferences>
+  <preferences {role}>
+    <type image="tbz"/>
+  </preferences>
+  <repository type="apt-deb"><source path="dir:///none"/></repository>
+  <packages type="image"/>
+</image>
+'''
+USAGE_ERRORS: Tuple[Tuple[str, ...], ...] = (
+    ('stash',), ('stash', '--root=/x', '--base=a', '--no-base'),
+    ('stackbuild', '--stash=a', '--target-dir=/x', '--bogus'),
+    ('stash_list', 'a', 'b'),
+)
+
+
+class Failed(Exception):
+    """A step did not do what it should; the text has command and output."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One step of a cell; problem is empty if it went well."""
+
+    step: str
+    seconds: float
+    problem: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kiwi, a directory to work in, and the environment of its calls."""
+
+    kiwi: str
+    work: Path
+    environment: Dict[str, str]
+    #: of the stash; locks are kept by name, and cells run side by side
+    name: str = 'small'
+
+    def run(self, *words: str, status: Tuple[int, ...] = (0,)) -> str:
+        """Run kiwi-ng with these words; its output.
+
+        :raises Failed: on another exit status, or a Python traceback
+        """
+        told = subprocess.run(
+            [self.kiwi, *words], cwd=self.work, env=self.environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if told.returncode not in status or 'Traceback' in told.stdout:
+            raise Failed(
+                f'{" ".join(words)}: exit status {told.returncode}: '
+                f'{told.stdout[-2000:]}'
+            )
+        return told.stdout
+
+    def system(self, *words: str, status: Tuple[int, ...] = (0,)) -> str:
+        """Run a command of kiwi's "system" service."""
+        return self.run('system', *words, status=status)
+
+    def stashes(self, *words: str) -> List[Dict[str, Any]]:
+        """Return what stash_list tells."""
+        return read_list(self.system('stash_list', '--format=json', *words))
+
+
+def read_list(output: str) -> List[Dict[str, Any]]:
+    """Read the JSON of stash_list, behind what kiwi itself logs to stdout.
+
+    It does so before any task runs, where there is an /etc/kiwi.yml.
+    """
+    found: List[Dict[str, Any]] = json.loads(output[output.index('{'):])['stashes']
+    return found
+
+
+def check(condition: object, what: str) -> None:
+    """Fail a step."""
+    if not condition:
+        raise Failed(what)
+
+
+def kiwi_version(cell: Cell) -> Tuple[int, ...]:
+    """Return the version that kiwi tells."""
+    found = re.search(r'version ([\d.]+)', cell.run('--version', status=(0, 1)))
+    return tuple(int(part) for part in found[1].split('.')) if found else ()
+
+
+def help_texts(cell: Cell) -> None:
+    """The usage texts by "help" and "--help", and other commands unharmed."""
+    for command in ('stash', 'stackbuild', 'stash_list'):
+        usage = cell.system(command, 'help')
+        check(f'usage: kiwi-ng system {command} ' in usage, f'{command} help: {usage}')
+        shown = cell.system(command, '--help', status=(0, 1))
+        for option in set(re.findall(r'^ {4}(--[a-z-]+)', usage, re.MULTILINE)):
+            check(option in shown, f'{command} --help: no {option}: {shown}')
+    check('--add-package' in cell.system('build', '--help', status=(0, 1)), 'build --help')
+
+
+def usage_errors(cell: Cell) -> None:
+    """Wrong command lines: kiwi's exit status for them, no traceback."""
+    status = 2 if kiwi_version(cell) >= (11, 1) else 1
+    for words in USAGE_ERRORS:
+        cell.system(*words, status=(status,))
+
+
+def user_errors(cell: Cell) -> None:
+    """What is wrong in the arguments: one line, exit status 1, nothing made."""
+    target = cell.work / 'refused'
+    to_target = ('stackbuild', '--stash=nowhere', f'--target-dir={target}')
+    for words, told in (
+        (('stash', '--root=nowhere'), 'nowhere'),
+        (('stash', '--root=root', '--container-name=Upper'), 'upper case'),
+        (('stash_list', '--format=xml'), 'xml'),
+        (to_target, 'nowhere'),
+        ((*to_target, '--', '--bogus'), '--bogus'),
+        ((*to_target, '--', '--target-dir=/x'), 'stackbuild sets --target-dir'),
+        ((*to_target, '--description=nowhere'), 'nowhere'),
+    ):
+        output = cell.system(*words, status=(1,))
+        check(told in output, f'{" ".join(words)}: {output}')
+        check(output.count('ERROR') == 1, f'not one line: {output}')
+    check(not target.exists(), 'something was made in the target')
+
+
+def first_stash(cell: Cell) -> None:
+    """A tree as a whole."""
+    check(cell.stashes() == [], 'the storage is not empty')
+    cell.system('stash', '--root=root', '--label=a=b')
+    (stash,) = cell.stashes()
+    check((stash['name'], stash['tag']) == (cell.name, 'latest'), f'{stash}')
+    check((stash['layers'], stash['type']) == (1, 'tbz'), f'{stash}')
+
+
+def delta_stash(cell: Cell) -> None:
+    """A small change: one more layer, with the change only."""
+    (cell.work / 'root/etc/hostname').write_text('changed\n')
+    (cell.work / 'root/usr/bin/link').unlink()
+    cell.system('stash', '--root=root')
+    (stash,) = cell.stashes(cell.name)
+    check(stash['layers'] == 2, f'{stash}')
+    check(stash['layer_size'] <= 16384, f'{stash}')
+
+
+def other_lists(cell: Cell) -> None:
+    """The alias for existing users, and the table."""
+    listed = read_list(cell.system('stash', '--list'))
+    check(listed == cell.stashes(), f'stash --list: {listed}')
+    table = cell.system('stash_list', '--format=table')
+    check(cell.name in table, table)
+
+
+def dry_run(cell: Cell) -> None:
+    """Nothing is stored."""
+    before = cell.stashes()
+    cell.system('stash', '--root=root', '--tag=dry', '--no-base', '--dry-run')
+    check(cell.stashes() == before, 'something was stored')
+
+
+def rebuild(cell: Cell) -> None:
+    """The image of the stash, with the description it carries."""
+    target = cell.work / 'rebuilt'
+    cell.system('stackbuild', f'--stash={cell.name}', f'--target-dir={target}')
+    names = _names_in_image(target)
+    check('etc/hostname' in names and 'usr/bin/link' not in names, f'{sorted(names)}')
+    hostname = target / 'build/image-root/etc/hostname'
+    check(hostname.read_text() == 'changed\n', 'an old file')
+    again = cell.system(
+        'stackbuild', f'--stash={cell.name}', f'--target-dir={target}', status=(1,)
+    )
+    check('image-root' in again, again)
+
+
+def build(cell: Cell) -> None:
+    """Another description on top, with global options and arguments.
+
+    It is in a file of another name and builds in a profile only: without
+    --kiwi-file and --profile the nested kiwi would find nothing to build.
+    """
+    target, logfile = cell.work / 'built', cell.work / 'log'
+    dashes = 'kiwi' if kiwi_version(cell) >= (11,) else '--'
+    cell.run(
+        '--kiwi-file=my.kiwi', '--profile=role', f'--logfile={logfile}',
+        f'--shared-cache-dir={cell.work}/cache', 'system', 'stackbuild',
+        f'--stash={cell.name}:latest', f'--target-dir={target}',
+        '--description=description', dashes, '--clear-cache'
+    )
+    names = _names_in_image(target)
+    check({'etc/overlay', 'etc/hostname'} <= names, f'{sorted(names)}')
+    check('Importing' in logfile.read_text(), '--logfile was not used')
+    check(list(target.glob('other-*.tar.xz')), f'{list(target.iterdir())}')
+
+
+def stash_of_result(cell: Cell) -> None:
+    """What was built on a stash is a delta on it."""
+    cell.system('stash', '--root=built/build/image-root')
+    (stash,) = cell.stashes(f'other-{cell.name}')
+    check(stash['layers'] == 3, f'{stash}')
+    check(cell.name in stash['base']['name'], f'{stash}')
+
+
+STEPS: Tuple[Callable[[Cell], None], ...] = (
+    help_texts, usage_errors, user_errors, first_stash, delta_stash,
+    other_lists, dry_run, rebuild, build, stash_of_result
+)
+
+
+def _names_in_image(target: Path) -> Sequence[str]:
+    (archive,) = target.glob('*.tar.xz')
+    with tarfile.open(archive) as image:
+        return {name[2:] if name.startswith('./') else name for name in image.getnames()}
+
+
+def make_trees(work: Path, name: str) -> None:
+    """Make the root tree and the description, without any package."""
+    root = make_root(work / 'root', name)
+    # kiwi looks into it
+    (root / 'usr/share/doc').mkdir(parents=True, exist_ok=True)
+    (root / 'image/config.xml').write_text(
+        CONFIG.format(name=name, profiles='', role='')
+    )
+    (work / 'description/root/etc').mkdir(parents=True)
+    (work / 'description/root/etc/overlay').write_text('overlay\n')
+    (work / 'description/my.kiwi').write_text(CONFIG.format(
+        name=f'other-{name}', role='profiles="role"',
+        profiles='<profiles><profile name="role" description="role"/></profiles>'
+    ))
+
+
+def make_cell(kiwi: str, work: Path) -> Cell:
+    """Prepare a directory with the trees and an empty storage."""
+    work.mkdir(parents=True)
+    name = f'cell-{secrets.token_hex(4)}'
+    make_trees(work, name)
+    config = work / 'storage.conf'
+    config.write_text(
+        '[storage]\ndriver = "overlay"\n'
+        f'graphroot = "{work}/storage"\nrunroot = "{work}/run"\n'
+    )
+    (work / 'man').mkdir()
+    return Cell(kiwi, work, {
+        **os.environ, 'CONTAINERS_STORAGE_CONF': str(config),
+        # no installed page, no colours, no line broken in an option's name
+        'MANPATH': f'{work}/man', 'COLUMNS': '200', 'TERM': 'dumb'
+    }, name)
+
+
+def run_cell(kiwi: str, work: Path) -> List[Outcome]:
+    """Run all steps; a later one is tried even if an earlier one failed."""
+    cell = make_cell(kiwi, work)
+    outcomes = []
+    for step in STEPS:
+        started, problem = time.monotonic(), ''
+        try:
+            step(cell)
+        except (Failed, OSError, ValueError, KeyError, TypeError) as issue:
+            problem = f'{type(issue).__name__}: {issue}'
+        outcomes.append(Outcome(
+            step.__name__, round(time.monotonic() - started, 1), problem
+        ))
+    outcomes.append(_clean_up(work))
+    return outcomes
+
+
+def _clean_up(work: Path) -> Outcome:
+    """Remove the directory; a mount that is left in it is a failure."""
+    with open('/proc/self/mountinfo', encoding='utf-8') as mountinfo:
+        left = [
+            line.split(' ')[4] for line in mountinfo
+            if line.split(' ')[4].startswith(f'{work}/')
+        ]
+    storage_itself = [f'{work}/storage/overlay']
+    for point in sorted(left, reverse=True):
+        subprocess.run(['umount', '--lazy', point], check=False)
+    shutil.rmtree(work)
+    left = [point for point in left if point not in storage_itself]
+    return Outcome('clean_up', 0.0, f'left mounted: {left}' if left else '')
+
+
+def main() -> int:
+    """Run one cell by itself."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--kiwi', required=True)
+    parser.add_argument('--work', required=True, type=Path)
+    arguments = parser.parse_args()
+    outcomes = run_cell(arguments.kiwi, arguments.work)
+    print(json.dumps([asdict(outcome) for outcome in outcomes]))
+    return int(any(outcome.problem for outcome in outcomes))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

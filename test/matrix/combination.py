@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One kiwi on one Python: its environment, the cell, and the installation."""
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, List
+
+from matrix.cell import Cell, Failed, Outcome, check, help_texts, kiwi_version, run_cell
+from matrix.environments import (
+    REPOSITORY, Environment, EnvironmentFailed, install_plugin, make_environment, pip,
+    uninstall_plugin
+)
+
+UNIT_TESTS = ('kiwi_call_test.py', 'tasks_test.py', 'typer_plugin_test.py')
+
+
+def run_combination(
+    interpreter: str, version: str, kiwi: str, wheel: Path
+) -> List[Outcome]:
+    """Run a cell, and what concerns the installation, in its environment.
+
+    :raises NotApplicable: if kiwi itself does not run on this Python
+    :raises EnvironmentFailed: if the environment could not be made
+    """
+    environment = make_environment(interpreter, version, kiwi)
+    ready = environment.path / 'ready'
+    # the environment is made anew if we do not get to the end
+    ready.unlink()
+    with tempfile.TemporaryDirectory(prefix='matrix.') as scratch:
+        install_plugin(environment, wheel)
+        outcomes = run_cell(environment.kiwi, Path(scratch, 'work'))
+        outcomes.append(_try('unit_tests', lambda: unit_tests(environment)))
+        here = Cell(environment.kiwi, Path(scratch), {
+            **os.environ, 'MANPATH': scratch, 'COLUMNS': '200', 'TERM': 'dumb'
+        })
+        outcomes.append(_try(
+            'plugin_first', lambda: plugin_first(environment, here, kiwi, wheel)
+        ))
+        outcomes.append(_try('uninstalled', lambda: uninstalled(environment, here)))
+    ready.touch()
+    return outcomes
+
+
+def unit_tests(environment: Environment) -> None:
+    """The tests of what touches kiwi, against the installed distribution."""
+    told = subprocess.run(
+        [
+            str(environment.path / 'bin/pytest'), '-q', '-p', 'no:cacheprovider',
+            *(str(REPOSITORY / 'test/unit' / name) for name in UNIT_TESTS)
+        ], cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if told.returncode:
+        raise Failed(told.stdout[-3000:])
+
+
+def plugin_first(
+    environment: Environment, cell: Cell, kiwi: str, wheel: Path
+) -> None:
+    """The plugin installed before kiwi: the same commands as after it."""
+    uninstall_plugin(environment)
+    pip(environment, 'uninstall', '-q', '-y', 'kiwi')
+    pip(environment, 'install', '-q', '--no-deps', str(wheel))
+    pip(environment, 'install', '-q', '--no-deps', f'kiwi=={kiwi}')
+    help_texts(cell)
+
+
+def uninstalled(environment: Environment, cell: Cell) -> None:
+    """Without the plugin kiwi is what it was: from 11.1 with two commands."""
+    uninstall_plugin(environment)
+    version = kiwi_version(cell)
+    shown = cell.system('build', '--help', status=(0, 1))
+    check('--add-package' in shown, f'build --help: {shown}')
+    if version >= (11, 1):
+        shown = cell.system('stash', '--help')
+        check('--root' in shown and '--base' not in shown, f'stash --help: {shown}')
+        cell.system('stash_list', status=(2,))
+    else:
+        for command in ('stash', 'stackbuild', 'stash_list'):
+            cell.system(command, '--help', status=(1,))
+
+
+def _try(name: str, step: Callable[[], None]) -> Outcome:
+    started, problem = time.monotonic(), ''
+    try:
+        step()
+    except (Failed, EnvironmentFailed, OSError) as issue:
+        problem = str(issue)
+    return Outcome(name, round(time.monotonic() - started, 1), problem)
