@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -122,7 +123,11 @@ def _brief(argv: Sequence[str]) -> str:
 def last_line(text: str) -> str:
     """Return the last line that says something: tools put the cause there."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else 'no message'
+    if not lines:
+        return 'no message'
+    # podman and skopeo log in the form of logrus
+    logged = re.search(r'level=\w+ msg="(.*)"$', lines[-1])
+    return logged[1].replace('\\"', '"') if logged else lines[-1]
 
 
 def _reason(result: CommandResult) -> str:

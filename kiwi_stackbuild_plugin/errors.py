@@ -58,6 +58,10 @@ class KiwiStashToolFailed(KiwiStackBuildError):
     """podman, skopeo or another tool is missing, failed or took too long."""
 
 
+class KiwiStashSystemFailed(KiwiStackBuildError):
+    """The system refused: disk full, read-only, input/output error."""
+
+
 class KiwiStashLocked(KiwiStackBuildError):
     """Another run works on the same stash name or root tree."""
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+
 CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json'
 MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json'
 _LAYER_TYPE = 'application/vnd.oci.image.layer.v1.tar'
@@ -70,12 +72,17 @@ def timestamp() -> str:
     """Return the moment of creation, RFC 3339 in UTC.
 
     SOURCE_DATE_EPOCH (seconds) fixes it, as it does in kiwi.
+
+    :raises KiwiStashArgumentInvalid: if it is no number, or beyond year 9999
     """
-    epoch = os.environ.get('SOURCE_DATE_EPOCH', '')
-    moment = (
-        datetime.fromtimestamp(int(epoch), tz=timezone.utc)
-        if epoch.isdigit() else datetime.now(tz=timezone.utc)
-    )
+    epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    try:
+        moment = datetime.now(tz=timezone.utc) if not epoch \
+            else datetime.fromtimestamp(int(epoch), tz=timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        raise KiwiStashArgumentInvalid(
+            f'SOURCE_DATE_EPOCH {epoch!r}: not a number of seconds since 1970'
+        ) from None
     return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
 
 

@@ -204,7 +204,10 @@ class _Sink:
 
     def _store(self, data: bytes) -> None:
         self.blob_digest.update(data)
-        self._blob.write(data)
+        try:
+            self._blob.write(data)
+        except OSError as issue:
+            raise OSError(issue.errno, issue.strerror, self._blob.name) from issue
 
 
 class _Worker(threading.Thread):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from kiwi_stackbuild_plugin import labels
+from kiwi_stackbuild_plugin.destination import check_docker
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
@@ -66,8 +67,8 @@ def resolve_image(
     """
     reference = parse_reference(text, option)
     if reference.kind == 'transport':
-        image_id = _fetch(space, reference)
-    elif registry and reference.kind == 'name' and not reference.host:
+        image_id = _fetch(space, reference, option)
+    elif registry is not None and reference.kind == 'name' and not reference.host:
         image_id = pull_image(_join(registry, reference))
     else:
         found = _find_local(reference)
@@ -93,35 +94,44 @@ def _find_local(reference: Reference) -> Optional[ImageInfo]:
     return find_image(f'{LOCAL}/{reference.tagged}') or find_image(reference.tagged)
 
 
-def _fetch(space: Workspace, reference: Reference) -> str:
+def _fetch(space: Workspace, reference: Reference, option: str) -> str:
     if reference.text.startswith('docker://'):
-        target = parse_reference(reference.text[len('docker://'):])
-        if not target.host:
-            raise KiwiStashArgumentInvalid(
-                f'{reference.text!r}: docker:// needs a registry host'
-            )
-        log.info('Pulling %s', target.tagged)
-        return pull_image(target.tagged)
+        target = check_docker(reference.text, option)
+        log.info('Pulling %s', target)
+        return pull_image(target)
     if reference.text.startswith('containers-storage:'):
         name = reference.text.partition(':')[2].lstrip('@')
         info = find_image(name)
         if info is None:
-            raise KiwiStashImageNotFound(f'{reference.text}: no such image')
+            raise KiwiStashImageNotFound(f'{option} {reference.text}: no such image')
         return info.image_id
     log.info('Reading %s', reference.text)
     return copy_in(space, reference.text)
 
 
-def _join(registry: str, reference: Reference) -> str:
+def check_registry(registry: str) -> str:
+    """Check what --from-registry says; return host, port and prefix.
+
+    :raises KiwiStashArgumentInvalid: if it cannot be a registry
+    """
     place = registry[len('docker://'):] if registry.startswith('docker://') else registry
     place = place.rstrip('/')
-    if not place or '://' in place or any(char.isspace() for char in place):
+    try:
+        valid = bool(parse_reference(f'{place}/name').host)
+    except KiwiStashArgumentInvalid:
+        valid = False
+    if not valid:
         raise KiwiStashArgumentInvalid(
             f'--from-registry {registry!r}: not a registry',
             'HOST, HOST:PORT or HOST/PREFIX'
         )
-    log.info('Pulling %s/%s', place, reference.tagged)
-    return f'{place}/{reference.tagged}'
+    return place
+
+
+def _join(registry: str, reference: Reference) -> str:
+    name = f'{check_registry(registry)}/{reference.tagged}'
+    log.info('Pulling %s', name)
+    return name
 
 
 def _unknown(reference: Reference, option: str) -> KiwiStashImageNotFound:
@@ -150,7 +160,7 @@ def resolve_base(
     """
     if no_base:
         return None
-    if explicit:
+    if explicit is not None:
         info = resolve_image(space, explicit, '--base')
         moment = _recorded_moment(root_fd, info, now)
         return Base(info, 'as asked for', moment)

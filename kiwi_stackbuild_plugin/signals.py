@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Turn signals into a clean end: unwind every block, then exit with 128+n."""
+"""Turn signals into a clean end, and errors of the system into one line."""
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -11,9 +12,18 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Iterator, Optional
 
+from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
+
 log = logging.getLogger('kiwi')
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+_HINTS = {
+    errno.ENOSPC: 'make room there, or choose another place with --temp-dir',
+    errno.EDQUOT: 'the quota of this user is used up',
+    errno.EMFILE: 'too many open files: see ulimit -n'
+}
 
 
 class Interrupted(BaseException):
@@ -30,7 +40,27 @@ def clean_exit() -> Iterator[None]:
 
     The process then exits with 128 plus the signal's number. Outside the main
     thread, where signals cannot be handled, the block just runs.
+
+    :raises KiwiStashSystemFailed: for an OSError
     """
+    with _one_line(), _handled():
+        yield
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except OSError as issue:
+        name = issue.filename
+        where = f'{os.fsdecode(name)!r}: ' if isinstance(name, (str, bytes)) else ''
+        raise KiwiStashSystemFailed(
+            f'{where}{issue.strerror or issue}', _HINTS.get(issue.errno or 0, '')
+        ) from issue
+
+
+@contextmanager
+def _handled() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

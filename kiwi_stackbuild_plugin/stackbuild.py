@@ -24,7 +24,7 @@ from kiwi_stackbuild_plugin.errors import (
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
 from kiwi_stackbuild_plugin.locks import locked
-from kiwi_stackbuild_plugin.resolve import resolve_image
+from kiwi_stackbuild_plugin.resolve import check_registry, resolve_image
 from kiwi_stackbuild_plugin.root_import import (
     import_images, record_origin, wipe_description
 )
@@ -64,6 +64,8 @@ def stackbuild(request: StackbuildRequest) -> None:
         raise KiwiStashArgumentInvalid('--stash: none is given')
     store.require_storage_tools()
     require_tools(['cp'])
+    if request.from_registry is not None:
+        check_registry(request.from_registry)
     target = check_target(request.target_dir)
     with locked('the root tree', os.path.realpath(target.image_root)):
         with clean_exit():

@@ -19,9 +19,11 @@ from kiwi_stackbuild_plugin.delta import (
 from kiwi_stackbuild_plugin.description import (
     RootDescription, read_root_description
 )
+from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashDescriptionInvalid, KiwiStashVerifyFailed
 )
+from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
 from kiwi_stackbuild_plugin.locks import locked
@@ -80,6 +82,9 @@ def stash(request: StashRequest) -> str:
     """
     started = time.monotonic()
     extra = parse_labels(request.labels)
+    check_exports(request.exports)
+    chain_limit()
+    timestamp()
     with clean_exit(), ExitStack() as stack:
         tree = stack.enter_context(open_root(request.root))
         description = read_root_description(tree.fd)

@@ -27,11 +27,13 @@ _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
 
 def require_storage_tools() -> None:
-    """Check that podman and skopeo are installed.
+    """Check that podman and skopeo are installed, and their time limit.
 
     :raises KiwiStashToolFailed: naming what is missing
+    :raises KiwiStashArgumentInvalid: for a limit that is none
     """
     require_tools(['podman', 'skopeo'])
+    network_timeout()
 
 
 def storage_key() -> str:
@@ -68,7 +70,7 @@ def find_image(name: str) -> Optional[ImageInfo]:
     if any(words in result.stderr.lower() for words in _UNKNOWN):
         return None
     raise KiwiStashToolFailed(
-        f'podman image inspect {name}: {result.stderr.strip()}'
+        f'podman cannot read its storage: {last_line(result.stderr)}'
     )
 
 
@@ -77,7 +79,11 @@ def list_stashes() -> List[ImageInfo]:
     found = run_command([
         'podman', 'images', '--all', '--quiet', '--no-trunc',
         '--filter', f'label={labels.META}'
-    ])
+    ], check=False)
+    if found.returncode:
+        raise KiwiStashToolFailed(
+            f'podman cannot read its storage: {last_line(found.stderr)}'
+        )
     ids = list(dict.fromkeys(found.stdout.split()))
     if not ids:
         return []

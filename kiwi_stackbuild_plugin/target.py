@@ -64,6 +64,10 @@ def check_target(path: str) -> Target:
 def _check_writable(directory: str, path: str) -> None:
     while not os.path.lexists(directory):
         directory = os.path.dirname(directory)
+    if not os.path.isdir(directory):
+        raise KiwiStashTargetInvalid(
+            f'--target-dir {path!r}: {directory!r} is not a directory'
+        )
     read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
     if read_only or not os.access(directory, os.W_OK | os.X_OK):
         raise KiwiStashTargetInvalid(
@@ -81,7 +85,13 @@ def made_directories(target: Target) -> Iterator[None]:
         made.append(directory)
         directory = os.path.dirname(directory)
     try:
-        os.makedirs(target.build_dir, exist_ok=True)
+        try:
+            os.makedirs(target.build_dir, exist_ok=True)
+        except OSError as issue:
+            raise KiwiStashTargetInvalid(
+                f'--target-dir {target.path!r}: {issue.filename!r} cannot be '
+                f'made: {issue.strerror}'
+            ) from issue
         yield
     except BaseException:
         for directory in made:

@@ -21,7 +21,8 @@ FUNCTION_LIMIT = 40
 LAYERS: Tuple[Set[str], ...] = (
     {'errors', 'labels', 'version'},                                    # 0
     {'reference', 'signals', 'progress', 'locks'},
-    {'tree', 'image', 'command', 'workspace', 'kiwi_call'},             # 1
+    {'tree', 'image', 'command', 'workspace', 'kiwi_call',              # 1
+     'destination'},
     {'delta', 'description', 'content', 'selection'},
     {'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
      'base_facts'},
