@@ -95,3 +95,8 @@ class Storage:
             point for point in mounts_below(self.where) if point.endswith('/merged')
         ]
         return mounted + [str(path) for path in self.temp_dir.iterdir()]
+
+
+def image_root(target: Path) -> Path:
+    """Return the root tree that stackbuild made in a target directory."""
+    return target / 'build/image-root'

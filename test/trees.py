@@ -28,7 +28,8 @@ CONFIG = '''<?xml version="1.0" encoding="utf-8"?>
 def make_root(root: Path, name: str = 'small', schema: str = '7.4') -> Path:
     """Make a small root tree as kiwi would have prepared it."""
     for directory in (
-        'image', 'etc', 'usr/bin', 'usr/share/doc', 'var/lib/dpkg', 'dev', 'proc', 'sys', 'run', 'tmp'
+        'image', 'etc', 'usr/bin', 'usr/share/doc', 'var/lib/dpkg',
+        'dev', 'proc', 'sys', 'run', 'tmp'
     ):
         (root / directory).mkdir(parents=True)
     (root / 'image/config.xml').write_text(CONFIG.format(name=name, schema=schema))

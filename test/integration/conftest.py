@@ -56,3 +56,11 @@ def debian_root(pristine_debian: Path, tmp_path: Path) -> Path:
         ['cp', '-a', '--reflink=auto', '-T', pristine_debian, copy], check=True
     )
     return copy
+
+
+@pytest.fixture
+def fast(tmp_path: Path) -> List[str]:
+    """Give the global options for a kiwi that compresses fast."""
+    config = tmp_path / 'kiwi.yml'
+    config.write_text('xz:\n  - options: -0 -T0\n')
+    return ['--config', str(config)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
-import stat
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any, Dict, List
 
 import pytest
 from storages import Storage
-from trees import describe, make_root
+from trees import describe
 
 KEPT_BACK = ('image/stash.json',)
 
@@ -207,108 +205,6 @@ def test_dry_run_stores_nothing(storage: Storage, root: Path) -> None:
     assert describe(root) == before
 
 
-def test_what_no_layer_can_hold_is_named(storage: Storage, root: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(root / 'var/sock\x1b[31m'))
-    (root / 'etc/.wh.gone').touch()
-    os.mknod(root / 'var/null', stat.S_IFCHR | 0o600, os.makedev(0, 0))
-    refused = storage.kiwi('stash', '--root', str(root), '--strict', check=False)
-    assert refused.returncode == 1
-    assert not storage.stashes()
-    result = storage.kiwi('stash', '--root', str(root))
-    told = result.stdout + result.stderr
-    assert 'etc/.wh.gone' in told and 'var/null' in told
-    assert 'a socket' in told and '\x1b[31m' not in told
-    names = stored(storage, 'small')
-    assert b'etc/.wh.gone' not in names and b'etc/hostname' in names
-
-
-def test_left_out_are_other_file_systems_and_what_kiwi_leaves_out(
-    storage: Storage, root: Path
-) -> None:
-    (root / 'mnt').mkdir()
-    (root / 'run/pid').write_text('1')
-    (root / 'srv/run').mkdir(parents=True)
-    (root / 'srv/run/kept').write_text('1')
-    (root / 'var/cache/kiwi').mkdir(parents=True)
-    subprocess.run(['mount', '-t', 'tmpfs', 'none', root / 'mnt'], check=True)
-    try:
-        (root / 'mnt/foreign').touch()
-        (root / 'dev/null').touch()
-        storage.kiwi('stash', '--root', str(root))
-    finally:
-        subprocess.run(['umount', root / 'mnt'], check=True)
-    names = stored(storage, 'small')
-    assert b'srv/run/kept' in names and b'mnt' in names
-    assert not {
-        b'mnt/foreign', b'dev/null', b'run/pid', b'var/cache/kiwi',
-        b'image/stash.json'
-    } & set(names)
-
-
-def test_list_is_empty_at_first(storage: Storage) -> None:
-    assert storage.stashes() == []
-    assert storage.kiwi('stash', '--list').stdout == storage.kiwi('stash_list').stdout
-    assert 'NAME' in storage.kiwi('stash_list', '--format=table').stdout
-
-
-def test_list_has_what_the_contract_says(storage: Storage, root: Path) -> None:
-    storage.kiwi('stash', '--root', str(root))
-    stash = storage.stash('small')
-    assert list(stash) == [
-        'name', 'tag', 'id', 'digest', 'created', 'size', 'layer_size', 'layers',
-        'base', 'description', 'type', 'profiles', 'packagemanager', 'author'
-    ]
-    assert re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', stash['created'])
-    assert stash['description'] is True
-    assert stash['author'] == 'Test Author'
-    table = storage.kiwi('stash_list', '--format=table', 'small:latest').stdout
-    assert re.search(r'^small +latest +' + stash['id'][:12], table, re.MULTILINE)
-
-
-def test_list_knows_the_older_plugin_and_not_descendants(
-    storage: Storage, root: Path
-) -> None:
-    storage.kiwi('stash', '--root', str(root))
-    for name, label in (('older', 'io.osinside.kiwi.meta=KIWI'), ('foreign', 'a=b')):
-        storage.run(
-            'podman', 'import', '--change', f'LABEL {label}',
-            str(_tar(root)), f'localhost/{name}'
-        )
-    names = [stash['name'] for stash in storage.stashes()]
-    assert names == ['older', 'small']
-    assert storage.stash('older')['layer_size'] > 0
-
-
-def _tar(root: Path) -> Path:
-    archive = root.parent / 'tree.tar'
-    subprocess.run(['tar', '-cf', archive, '-C', root, '.'], check=True)
-    return archive
-
-
-def test_hundred_stashes_are_listed_in_two_calls(
-    storage: Storage, root: Path, tmp_path: Path
-) -> None:
-    storage.kiwi('stash', '--root', str(root))
-    storage.run('podman', 'tag', 'localhost/small', *(
-        f'localhost/small:v{number}' for number in range(100)
-    ))
-    log = tmp_path / 'calls'
-    fake = tmp_path / 'bin'
-    fake.mkdir()
-    for tool in ('podman', 'skopeo'):
-        real = subprocess.run(
-            ['which', tool], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        (fake / tool).write_text(f'#!/bin/sh\necho {tool} >> {log}\nexec {real} "$@"\n')
-        (fake / tool).chmod(0o755)
-    found = storage.kiwi(
-        'stash_list', '--format=json', env={'PATH': f'{fake}:{os.environ["PATH"]}'}
-    )
-    assert len(json.loads(found.stdout)['stashes']) == 101
-    assert len(log.read_text().splitlines()) <= 2
-
-
 def test_source_date_epoch_fixes_the_dates(storage: Storage, root: Path) -> None:
     for name in ('a', 'b'):
         storage.kiwi(
@@ -319,9 +215,3 @@ def test_source_date_epoch_fixes_the_dates(storage: Storage, root: Path) -> None
     one, two = storage.stashes('same')
     assert one['created'] == '2001-09-09T01:46:40Z'
     assert one['size'] == two['size']
-
-
-def test_two_roots_share_a_storage(storage: Storage, tmp_path: Path) -> None:
-    for name in ('one', 'two'):
-        storage.kiwi('stash', '--root', str(make_root(tmp_path / name, name)))
-    assert [stash['name'] for stash in storage.stashes()] == ['one', 'two']
