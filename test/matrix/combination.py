@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 from typing import Callable, List
 
-from matrix.cell import Cell, Failed, Outcome, check, help_texts, kiwi_version, run_cell
+from matrix.base import Cell, Failed, check, kiwi_version
+from matrix.cell import Outcome, help_texts, run_cell
 from matrix.environments import (
     REPOSITORY, Environment, EnvironmentFailed, install_plugin, make_environment, pip,
     uninstall_plugin
