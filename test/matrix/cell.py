@@ -18,7 +18,7 @@ import tarfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable, List, Set, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -159,7 +159,7 @@ STEPS: Tuple[Callable[[Cell], None], ...] = (
 )
 
 
-def _names_in_image(target: Path) -> Sequence[str]:
+def _names_in_image(target: Path) -> Set[str]:
     (archive,) = target.glob('*.tar.xz')
     with tarfile.open(archive) as image:
         return {name[2:] if name.startswith('./') else name for name in image.getnames()}
