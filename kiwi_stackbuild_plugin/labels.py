@@ -23,6 +23,8 @@ TYPE = STASH_PREFIX + 'type'
 PACKAGE_MANAGER = STASH_PREFIX + 'packagemanager'
 ROOT_MODE = STASH_PREFIX + 'root-mode'
 ROOT_OWNER = STASH_PREFIX + 'root-owner'
+#: what neither a layer nor the storage keeps, see extras.py
+EXTRAS = STASH_PREFIX + 'extras'
 DESCRIPTION_DIGEST = STASH_PREFIX + 'description-digest'
 KIWI_VERSION = STASH_PREFIX + 'kiwi-version'
 PLUGIN_VERSION = STASH_PREFIX + 'plugin-version'

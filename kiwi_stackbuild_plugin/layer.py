@@ -13,6 +13,7 @@ from typing import (
 
 import zstandard
 
+from kiwi_stackbuild_plugin.acl import with_plain_acls
 from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, Change
 from kiwi_stackbuild_plugin.errors import KiwiStashTreeChanged
 from kiwi_stackbuild_plugin.tarstream import (
@@ -64,7 +65,7 @@ def write_layer(
             sink.write(pack_whiteout(path))
         content = _Content(root_fd, sink, progress)
         try:
-            for kind, entry, link in changes:
+            for kind, entry, link in with_plain_acls(changes):
                 counts[kind] = counts.get(kind, 0) + 1
                 sink.write(pack_entry(entry, link))
                 if entry.is_file and not link and entry.stat.st_size:

@@ -14,6 +14,7 @@ from kiwi_stackbuild_plugin.destination import check_docker
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
+from kiwi_stackbuild_plugin.extras import Extras, decode
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.record import read_record, trusted_moment
 from kiwi_stackbuild_plugin.reference import Reference, parse_reference
@@ -55,6 +56,11 @@ def is_own_stash(info: ImageInfo) -> bool:
     """
     top = info.layers[-1] if info.layers else ''
     return bool(top) and info.labels.get(labels.TOP_LAYER) == top
+
+
+def extras_of(info: ImageInfo) -> Extras:
+    """Return what was kept of the tree of a stash aside from its layers."""
+    return decode(info.labels.get(labels.EXTRAS, '')) if is_own_stash(info) else {}
 
 
 def resolve_image(

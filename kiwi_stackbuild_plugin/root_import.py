@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import stat
 from typing import Optional, Sequence, Tuple
@@ -14,9 +15,12 @@ from kiwi_stackbuild_plugin.command import run_command
 from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.delta import Delta, Trust, compare, whole_tree
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.new_image import store_chain
 from kiwi_stackbuild_plugin.record import take_moment, write_record
+from kiwi_stackbuild_plugin.resolve import extras_of
+from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
 from kiwi_stackbuild_plugin.tree import open_tree, scan
 from kiwi_stackbuild_plugin.workspace import Workspace
 
@@ -38,9 +42,14 @@ def import_images(
     log.info('Importing %s', first.display_name)
     with store.mounted(space, first.image_id) as path:
         copy_tree(path, root)
-    os.chmod(root, _root_mode(first))
-    for number, image in enumerate(images[1:], 1):
-        _stack(space, images[:number], image, root)
+    root_fd = open_tree(root)
+    try:
+        restore_extras(root_fd, extras_of(first))
+        for number, image in enumerate(images[1:], 1):
+            _stack(space, images[:number], image, root)
+        _restore_root(root_fd, first)
+    finally:
+        os.close(root_fd)
     check_links(root)
 
 
@@ -51,12 +60,16 @@ def copy_tree(source: str, target: str) -> None:
     )
 
 
-def _root_mode(image: ImageInfo) -> int:
-    text = image.labels.get(labels.ROOT_MODE, '')
-    try:
-        return int(text, 8) & 0o7777 if text else 0o755
-    except ValueError:
-        return 0o755
+def _restore_root(root_fd: int, image: ImageInfo) -> None:
+    mode = image.labels.get(labels.ROOT_MODE, '')
+    owner = image.labels.get(labels.ROOT_OWNER, '')
+    uid, _, gid = owner.partition(':')
+    restore_root(
+        root_fd,
+        int(mode, 8) if re.fullmatch('[0-7]{1,4}', mode) else 0o755,
+        *((int(uid), int(gid)) if re.fullmatch(r'\d{1,10}:\d{1,10}', owner) else (0, 0)),
+        extras_of(image).get(ROOT, Extra())
+    )
 
 
 def _stack(

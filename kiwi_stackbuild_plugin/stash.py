@@ -6,8 +6,8 @@ import logging
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Tuple
+from dataclasses import dataclass, field
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
@@ -20,8 +20,9 @@ from kiwi_stackbuild_plugin.description import (
     RootDescription, read_root_description
 )
 from kiwi_stackbuild_plugin.destination import check_exports
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashDescriptionInvalid, KiwiStashVerifyFailed
+from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.extras import (
+    Extras, amend, encode, find_root_extra, watch
 )
 from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
@@ -32,14 +33,15 @@ from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.reference import check_stash_name
 from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
-from kiwi_stackbuild_plugin.resolve import Base, resolve_base
+from kiwi_stackbuild_plugin.resolve import Base, extras_of, resolve_base
 from kiwi_stackbuild_plugin.signals import clean_exit
 from kiwi_stackbuild_plugin.source import (
     RootTree, open_root, report_findings
 )
-from kiwi_stackbuild_plugin import store
+from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.stash_labels import chain_limit, parse_labels
-from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.tree import Entry, open_tree, scan
+from kiwi_stackbuild_plugin.verify import verify
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
@@ -72,6 +74,12 @@ class _Job:
     space: Workspace
     started: float
     moment: Optional[int]
+    extras: Extras = field(default_factory=dict)
+
+    def entries(self, findings: List[Tuple[bytes, str]]) -> Iterator[Entry]:
+        """Scan what is stored; what a label must keep goes into extras."""
+        self.extras.clear()
+        return watch(self.tree.entries(findings), self.tree.fd, self.extras)
 
 
 def stash(request: StashRequest) -> str:
@@ -133,17 +141,19 @@ def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
     if delta is None:
         log.info('Stashing %s as a whole', job.tree.path)
     changes: Iterable[Change] = (
-        whole_tree(job.tree.entries(findings)) if delta is None else delta.changes
+        whole_tree(job.entries(findings)) if delta is None else delta.changes
     )
     removed = () if delta is None else delta.removed
     if job.request.dry_run:
         text = describe_delta(job.name, base, removed, tuple(changes))
+        _extras_label(job, findings)
         report_findings(findings, job.request.strict)
         return text
     layout = os.path.join(job.space.path, 'layout')
     layer = None if delta and delta.is_empty else _write_layer(
         job, make_layout(layout), removed, changes
     )
+    extra = {**extra, labels.EXTRAS: _extras_label(job, findings)}
     report_findings(findings, job.request.strict)
     image_id = store_image(
         NewImage(job.name, job.description, os.fstat(job.tree.fd), base, layer, extra),
@@ -151,6 +161,13 @@ def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
     )
     _publish(job, image_id, base, layer)
     return ''
+
+
+def _extras_label(job: _Job, findings: List[Tuple[bytes, str]]) -> str:
+    return encode(
+        {**find_root_extra(job.tree.fd), **job.extras},
+        lambda path, why: findings.append((path, why))
+    )
 
 
 def _find_changes(
@@ -164,7 +181,8 @@ def _find_changes(
         base_fd = open_tree(path)
         try:
             return compare(
-                scan(base_fd, job.tree.exclusion), job.tree.entries(findings),
+                amend(scan(base_fd, job.tree.exclusion), extras_of(base.info)),
+                job.entries(findings),
                 ContentComparer(base_fd, job.tree.fd),
                 Trust(base.touched_since, base.rounded)
             )
@@ -202,7 +220,9 @@ def _publish(
     job: _Job, image_id: str, base: Optional[Base], layer: Optional[Layer]
 ) -> None:
     if job.request.verify:
-        _verify(job, image_id, base)
+        verify(
+            job.space, job.tree, job.name, image_id, bool(base and base.rounded)
+        )
     store.tag_image(job.space, image_id, f'{store.LOCAL}/{job.name}')
     info = store.find_image(image_id)
     write_record(
@@ -214,25 +234,3 @@ def _publish(
     log.info(stash_summary(
         job.name, image_id, layer, base, time.monotonic() - job.started
     ))
-
-
-def _verify(job: _Job, image_id: str, base: Optional[Base]) -> None:
-    """Compare what was stored with the tree, all contents included."""
-    with store.mounted(job.space, image_id) as path:
-        fd = open_tree(path)
-        try:
-            delta = compare(
-                scan(fd, job.tree.exclusion), job.tree.entries([]),
-                ContentComparer(fd, job.tree.fd),
-                Trust(None, bool(base and base.rounded))
-            )
-        finally:
-            os.close(fd)
-    if not delta.is_empty:
-        paths = [*delta.removed, *(change.entry.path for change in delta.changes)]
-        raise KiwiStashVerifyFailed(
-            f'{job.name}: {len(paths)} paths in the storage differ from the '
-            f'tree, the first is {os.fsdecode(paths[0])!r}',
-            'nothing was stored; did something write to the tree?'
-        )
-    log.info('Verified: what is stored equals the tree')

@@ -11,6 +11,7 @@ import os
 import stat
 from typing import List, Tuple
 
+from kiwi_stackbuild_plugin.extras import can_carry
 from kiwi_stackbuild_plugin.tree import Entry
 
 BLOCK = 512
@@ -49,7 +50,7 @@ def pack_entry(entry: Entry, link: bytes = b'') -> bytes:
     length = _small(size, b'size', records, _OCTAL_11)
     records += [
         (b'SCHILY.xattr.' + os.fsencode(key), value)
-        for key, value in entry.xattrs
+        for key, value in entry.xattrs if can_carry(key, value)
     ]
     device = status.st_rdev if kind in b'34' else 0
     header = _pack(
@@ -98,10 +99,21 @@ def _small(number: int, key: bytes, records: Records, limit: int) -> int:
 
 
 def _pack_records(records: Records, name: bytes) -> bytes:
+    if not all(_is_utf8(key, value) for key, value in records):
+        records = [(b'hdrcharset', b'BINARY'), *records]
     data = b''.join(_pack_record(key, value) for key, value in records)
     label = b'PaxHeaders.0/' + name.rstrip(b'/').rsplit(b'/', 1)[-1]
     header = _pack(label[:100], 0o644, 0, 0, len(data), 0, b'x', b'', 0, 0)
     return header + data + padding(len(data))
+
+
+def _is_utf8(key: bytes, value: bytes) -> bool:
+    """Tell whether a record is text as pax wants it; xattr values never are."""
+    try:
+        (key if key.startswith(b'SCHILY.') else value).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _pack_record(key: bytes, value: bytes) -> bytes:

@@ -226,5 +226,7 @@ def read_xattrs(name: bytes | int) -> Xattrs:
         return ()
     return tuple(
         (key, os.getxattr(name, key, follow_symlinks=follow))
-        for key in sorted(keys) if not key.startswith(_FOREIGN_XATTRS)
+        # by bytes: the locale decides what text they make
+        for key in sorted(keys, key=os.fsencode)
+        if not key.startswith(_FOREIGN_XATTRS)
     )

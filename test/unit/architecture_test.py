@@ -23,11 +23,12 @@ LAYERS: Tuple[Set[str], ...] = (
     {'reference', 'signals', 'progress', 'locks'},
     {'tree', 'image', 'command', 'workspace', 'kiwi_call',              # 1
      'destination'},
-    {'delta', 'description', 'content', 'selection'},
+    {'delta', 'description', 'content', 'selection', 'extras'},
     {'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
+     'acl', 'restore',
      'base_facts'},
     {'layer', 'resolve', 'cleanup', 'bootstrap'},
-    {'layout', 'stash_labels', 'report', 'checks'},
+    {'layout', 'stash_labels', 'report', 'checks', 'verify'},
     {'new_image'},
     {'root_import'},
     {'stash', 'stackbuild', 'stash_list'},                              # 3

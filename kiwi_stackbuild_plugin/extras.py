@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What neither a layer nor podman's storage keeps of a tree: a label has it.
+
+- times before 1970 and after 2262: the storage sets them to 0
+- extended attributes that no PAX record can hold
+- that a file is sparse: the storage writes the zeros
+- time and extended attributes of the root directory, which is the path b''
+
+Source of the first: containers/storage, pkg/system/chtimes.go.
+"""
+from __future__ import annotations
+
+import base64
+import json
+import os
+from typing import (
+    Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+)
+
+from kiwi_stackbuild_plugin.tree import (
+    Entry, Xattrs, open_below, read_xattrs
+)
+
+#: most that a label may have, in bytes: registries take configs up to 4 MiB
+LABEL_LIMIT = 1 << 18
+ROOT = b''
+
+_LAST_MOMENT = 2**63 - 1
+_BLOCK = 512
+
+
+class Extra(NamedTuple):
+    """What is to be kept of one path; mtime in nanoseconds."""
+
+    mtime: Optional[int] = None
+    xattrs: Xattrs = ()
+    sparse: bool = False
+
+
+Extras = Dict[bytes, Extra]
+
+
+def can_carry(key: str, value: bytes) -> bool:
+    """Tell whether a PAX record can hold an extended attribute.
+
+    A record's key ends at the first '=', and an empty value takes it back.
+    """
+    return bool(value) and '=' not in key
+
+
+def find_root_extra(root_fd: int) -> Extras:
+    """Return what is to be kept of a root directory itself."""
+    mtime = os.fstat(root_fd).st_mtime_ns
+    return {ROOT: Extra(mtime, read_xattrs(root_fd))}
+
+
+def watch(
+    entries: Iterable[Entry], root_fd: int, found: Extras
+) -> Iterator[Entry]:
+    """Pass on entries; add what is to be kept of them to what was found."""
+    for entry in entries:
+        status = entry.stat
+        if (
+            entry.xattrs or not 0 <= status.st_mtime_ns <= _LAST_MOMENT
+            or status.st_blocks * _BLOCK < status.st_size
+        ):
+            extra = _find_extra(entry, root_fd)
+            if extra != Extra():
+                found[entry.path] = extra
+        yield entry
+
+
+def _find_extra(entry: Entry, root_fd: int) -> Extra:
+    mtime = entry.stat.st_mtime_ns
+    return Extra(
+        None if 0 <= mtime <= _LAST_MOMENT else mtime,
+        tuple(pair for pair in entry.xattrs if not can_carry(*pair)),
+        entry.is_file and _has_hole(root_fd, entry)
+    )
+
+
+def _has_hole(root_fd: int, entry: Entry) -> bool:
+    """Ask for a hole; fewer blocks than bytes may be compression as well."""
+    size = entry.stat.st_size
+    if entry.stat.st_blocks * _BLOCK >= size:
+        return False
+    try:
+        fd = open_below(root_fd, entry.path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return os.lseek(fd, 0, os.SEEK_HOLE) < size
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def encode(
+    extras: Extras, report: Callable[[bytes, str], None]
+) -> str:
+    """Return the label of extras, the same for the same extras.
+
+    :param report: called with what has no room, and why
+    """
+    texts: List[str] = []
+    room = LABEL_LIMIT
+    for path, extra in sorted(
+        extras.items(), key=lambda item: (item[1] == Extra(sparse=True), item[0])
+    ):
+        text = f'{json.dumps(_text(path))}:{json.dumps(_document(extra))}'
+        room -= len(text) + 1
+        if room < 0:
+            report(path, f'its {_what(extra)} would make a label too long')
+        else:
+            texts.append(text)
+    return '{' + ','.join(texts) + '}'
+
+
+def _what(extra: Extra) -> str:
+    return ', '.join(word for word, there in (
+        ('time', extra.mtime is not None),
+        ('extended attributes', extra.xattrs), ('holes', extra.sparse)
+    ) if there)
+
+
+def _document(extra: Extra) -> Dict[str, Any]:
+    document: Dict[str, Any] = {}
+    if extra.mtime is not None:
+        document['mtime'] = extra.mtime
+    if extra.xattrs:
+        document['xattrs'] = {
+            _text(os.fsencode(key)): base64.b64encode(value).decode('ascii')
+            for key, value in extra.xattrs
+        }
+    if extra.sparse:
+        document['sparse'] = True
+    return document
+
+
+def decode(label: str) -> Extras:
+    """Return the extras of a label, none for one that is not ours."""
+    try:
+        document = json.loads(label) if label else {}
+        return {
+            _bytes(path): Extra(
+                None if told.get('mtime') is None else int(told['mtime']),
+                tuple(
+                    (os.fsdecode(_bytes(key)), base64.b64decode(value))
+                    for key, value in told.get('xattrs', {}).items()
+                ),
+                bool(told.get('sparse'))
+            ) for path, told in document.items()
+        }
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _text(path: bytes) -> str:
+    # not os.fsdecode: the label must not depend on the locale
+    return path.decode('utf-8', 'surrogateescape')
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode('utf-8', 'surrogateescape')
+
+
+def amend(entries: Iterable[Entry], extras: Extras) -> Iterator[Entry]:
+    """Pass on the entries of a stored image as they were in its tree."""
+    for entry in entries:
+        extra = extras.get(entry.path)
+        yield entry if extra is None else _amended(entry, extra)
+
+
+def _amended(entry: Entry, extra: Extra) -> Entry:
+    if extra.mtime is not None:
+        status = entry.stat
+        entry = entry._replace(stat=os.stat_result(tuple(status), {
+            'st_atime_ns': status.st_atime_ns, 'st_mtime_ns': extra.mtime,
+            'st_ctime_ns': status.st_ctime_ns, 'st_blocks': status.st_blocks,
+            'st_blksize': status.st_blksize, 'st_rdev': status.st_rdev
+        }))
+    if extra.xattrs:
+        values = {**dict(extra.xattrs), **dict(entry.xattrs)}
+        entry = entry._replace(xattrs=tuple(sorted(
+            values.items(), key=lambda pair: os.fsencode(pair[0])
+        )))
+    return entry

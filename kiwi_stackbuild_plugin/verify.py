@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compare what was stored with the tree, all contents included."""
+from __future__ import annotations
+
+import logging
+import os
+
+from kiwi_stackbuild_plugin import store
+from kiwi_stackbuild_plugin.content import ContentComparer
+from kiwi_stackbuild_plugin.delta import Trust, compare
+from kiwi_stackbuild_plugin.errors import KiwiStashVerifyFailed
+from kiwi_stackbuild_plugin.extras import amend
+from kiwi_stackbuild_plugin.resolve import extras_of
+from kiwi_stackbuild_plugin.source import RootTree
+from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.workspace import Workspace
+
+log = logging.getLogger('kiwi')
+
+
+def verify(
+    space: Workspace, tree: RootTree, name: str, image_id: str, rounded: bool
+) -> None:
+    """Mount an image and compare it with a tree.
+
+    :param name: the stash, for the messages
+    :param rounded: see delta.Trust
+    :raises KiwiStashVerifyFailed: with the first path that differs
+    """
+    info = store.find_image(image_id)
+    extras = extras_of(info) if info else {}
+    with store.mounted(space, image_id) as path:
+        fd = open_tree(path)
+        try:
+            delta = compare(
+                amend(scan(fd, tree.exclusion), extras), tree.entries([]),
+                ContentComparer(fd, tree.fd), Trust(None, rounded)
+            )
+        finally:
+            os.close(fd)
+    if not delta.is_empty:
+        paths = [*delta.removed, *(change.entry.path for change in delta.changes)]
+        raise KiwiStashVerifyFailed(
+            f'{name}: {len(paths)} paths in the storage differ from the '
+            f'tree, the first is {os.fsdecode(paths[0])!r}',
+            'nothing was stored; did something write to the tree?'
+        )
+    log.info('Verified: what is stored equals the tree')
