@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from typing import List, Tuple
+from typing import Dict, List, Optional, Tuple
 
-from kiwi_stackbuild_plugin.delta import Change, Delta
+from kiwi_stackbuild_plugin.delta import PARENT, Change, Delta
 from kiwi_stackbuild_plugin.tree import Entry, open_below, read_xattrs
 
 _CHUNK = 1 << 20
@@ -23,17 +23,62 @@ def apply_delta(root_fd: int, source_fd: int, delta: Delta) -> None:
     :param root_fd: root of the tree to be changed
     :param source_fd: root of the tree that the delta was found in
     """
+    kept = [
+        (path, status) for path, status in (
+            (change.entry.path, _status(root_fd, change.entry.path))
+            for change in delta.changes if change.kind == PARENT
+        ) if status is not None
+    ]
     for path in delta.removed:
         _remove(root_fd, path)
+    parents = {
+        change.entry.path: change.entry
+        for change in delta.changes if change.entry.is_dir
+    }
     directories: List[Entry] = []
     for change in delta.changes:
+        if change.kind == PARENT:
+            continue
+        _make_parents(root_fd, change.entry.path, parents)
         if change.entry.is_dir:
             directories.append(change.entry)
         _make(root_fd, source_fd, change)
-    for entry in reversed(directories):
-        parent_fd, name = _parent(root_fd, entry.path)
+    for path, status in reversed([
+        *((entry.path, entry.stat) for entry in directories), *kept
+    ]):
+        parent_fd, name = _parent(root_fd, path)
         try:
-            _set_times(parent_fd, name, entry)
+            _set_times(parent_fd, name, status)
+        finally:
+            os.close(parent_fd)
+
+
+def _status(root_fd: int, path: bytes) -> Optional[os.stat_result]:
+    """Return the state of a directory, None if it is none."""
+    try:
+        fd = open_below(root_fd, path)
+    except OSError:
+        return None
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def _make_parents(root_fd: int, path: bytes, parents: Dict[bytes, Entry]) -> None:
+    """Make the directories above a path that the tree does not have.
+
+    A link or file in the place of one gives way: the later tree wins.
+    """
+    parts = path.split(b'/')[:-1]
+    for count in range(1, len(parts) + 1):
+        above = b'/'.join(parts[:count])
+        parent_fd, name = _parent(root_fd, above)
+        try:
+            if not _is_directory(parent_fd, name):
+                _remove_name(parent_fd, name)
+                os.mkdir(name, 0o700, dir_fd=parent_fd)
+                set_metadata(parent_fd, name, parents[above])
         finally:
             os.close(parent_fd)
 
@@ -117,11 +162,11 @@ def set_metadata(parent_fd: int, name: bytes, entry: Entry) -> None:
         os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=parent_fd)
     for key, value in entry.xattrs:
         os.setxattr(where, key, value, follow_symlinks=False)
-    _set_times(parent_fd, name, entry)
+    _set_times(parent_fd, name, status)
 
 
-def _set_times(parent_fd: int, name: bytes, entry: Entry) -> None:
-    moment = entry.stat.st_mtime_ns
+def _set_times(parent_fd: int, name: bytes, status: os.stat_result) -> None:
+    moment = status.st_mtime_ns
     os.utime(
         name, ns=(moment, moment), dir_fd=parent_fd, follow_symlinks=False
     )

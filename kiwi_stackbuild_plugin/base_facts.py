@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, Iterable, Tuple
+from typing import Dict, FrozenSet, Iterable, Set, Tuple
 
 from kiwi_stackbuild_plugin.description import read_file
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
@@ -77,7 +77,7 @@ def join_facts(facts: Iterable[BaseFacts]) -> BaseFacts:
 
 
 def _present(root_fd: int, programs: Iterable[str]) -> FrozenSet[str]:
-    found = set()
+    found: Set[str] = set()
     wanted = frozenset(programs)
     for directory in _PROGRAM_DIRS:
         try:

@@ -7,22 +7,19 @@ import os
 import re
 import shutil
 import stat
-from typing import Optional, Sequence, Tuple
+from typing import Sequence
 
-from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.apply import apply_delta
 from kiwi_stackbuild_plugin.command import run_command
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import Delta, Trust, compare, whole_tree
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.new_image import store_chain
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
-from kiwi_stackbuild_plugin.tree import open_tree, scan
-from kiwi_stackbuild_plugin.workspace import Workspace
+from kiwi_stackbuild_plugin.stacking import Step, report_conflicts
+from kiwi_stackbuild_plugin.tree import open_tree
 
 log = logging.getLogger('kiwi')
 
@@ -30,27 +27,41 @@ log = logging.getLogger('kiwi')
 _WRITTEN_BY_KIWI = ('image', 'etc', 'dev', 'proc', 'sys', 'run', 'var', 'boot')
 
 
-def import_images(
-    space: Workspace, images: Sequence[ImageInfo], root: str
-) -> None:
+def import_images(steps: Sequence[Step], root: str) -> None:
     """Make a root of the first image and the own changes of the others.
 
+    :param steps: see stacking.plan_stack
     :param root: directory to be made
     :raises KiwiStashRootInvalid: for a tree that would lead kiwi out of it
     """
-    first = images[0]
-    log.info('Importing %s', first.display_name)
-    with store.mounted(space, first.image_id) as path:
-        copy_tree(path, root)
+    first = steps[0]
+    log.info('Importing %s', first.describe())
+    copy_tree(first.path, root)
     root_fd = open_tree(root)
     try:
-        restore_extras(root_fd, extras_of(first))
-        for number, image in enumerate(images[1:], 1):
-            _stack(space, images[:number], image, root)
-        _restore_root(root_fd, first)
+        restore_extras(root_fd, extras_of(first.image))
+        for step in steps[1:]:
+            log.info('Stacking %s', step.describe())
+            report_conflicts(step)
+            _stack(root_fd, step)
+        _restore_root(root_fd, first.image)
     finally:
         os.close(root_fd)
     check_links(root)
+
+
+def _stack(root_fd: int, step: Step) -> None:
+    """Make the changes of a stash, with what the storage did not keep of them."""
+    source_fd = open_tree(step.path)
+    try:
+        apply_delta(root_fd, source_fd, step.delta)
+    finally:
+        os.close(source_fd)
+    changed = {change.entry.path for change in step.delta.changes}
+    restore_extras(root_fd, {
+        path: extra for path, extra in extras_of(step.image).items()
+        if path in changed
+    })
 
 
 def copy_tree(source: str, target: str) -> None:
@@ -70,52 +81,6 @@ def _restore_root(root_fd: int, image: ImageInfo) -> None:
         *((int(uid), int(gid)) if re.fullmatch(r'\d{1,10}:\d{1,10}', owner) else (0, 0)),
         extras_of(image).get(ROOT, Extra())
     )
-
-
-def _stack(
-    space: Workspace, below: Sequence[ImageInfo], image: ImageInfo, root: str
-) -> None:
-    """Apply what an image changed since the image it shares layers with."""
-    shared = max(
-        (_common_layers(other.layers, image.layers) for other in below), default=0
-    )
-    log.info(
-        'Stacking %s: %s', image.display_name,
-        f'its change since layer {shared}' if shared else 'as a union'
-    )
-    ancestor = store_chain(space, image, shared) if shared else None
-    with store.mounted(space, image.image_id) as path:
-        source_fd, root_fd = open_tree(path), open_tree(root)
-        try:
-            apply_delta(root_fd, source_fd, _own_change(space, ancestor, source_fd))
-        finally:
-            os.close(source_fd)
-            os.close(root_fd)
-
-
-def _own_change(
-    space: Workspace, ancestor: Optional[str], source_fd: int
-) -> Delta:
-    if ancestor is None:
-        return Delta((), tuple(whole_tree(scan(source_fd))))
-    with store.mounted(space, ancestor) as path:
-        base_fd = open_tree(path)
-        try:
-            return compare(
-                scan(base_fd), scan(source_fd),
-                ContentComparer(base_fd, source_fd), Trust()
-            )
-        finally:
-            os.close(base_fd)
-
-
-def _common_layers(one: Tuple[str, ...], two: Tuple[str, ...]) -> int:
-    count = 0
-    for left, right in zip(one, two):
-        if left != right:
-            break
-        count += 1
-    return count
 
 
 def check_links(root: str) -> None:
@@ -138,6 +103,17 @@ def wipe_description(root: str) -> None:
     if os.path.lexists(path):
         shutil.rmtree(path)
     os.mkdir(path, 0o755)
+
+
+def replace_description(root: str, source: str) -> None:
+    """Make image/ that of another tree; nothing of another description stays.
+
+    :param source: root of the other tree, whose image/ is a directory
+    """
+    path = os.path.join(root, 'image')
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+    copy_tree(os.path.join(source, 'image'), path)
 
 
 def record_origin(root: str, images: Sequence[ImageInfo]) -> None:

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a stackbuild will do: which stashes, which description, which kiwi call."""
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from dataclasses import dataclass, replace
+from typing import Any, Mapping, Optional, Sequence, Tuple
+
+from kiwi_stackbuild_plugin import kiwi_call
+from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
+from kiwi_stackbuild_plugin.bootstrap import skip_bootstrap
+from kiwi_stackbuild_plugin.checks import check_packages
+from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.extended import (
+    Extended, extend, kept_extension, load_stashed
+)
+from kiwi_stackbuild_plugin.extension import (
+    Extension, find_description, read_extension
+)
+from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
+from kiwi_stackbuild_plugin.request import StackbuildRequest
+from kiwi_stackbuild_plugin.root_import import replace_description, wipe_description
+from kiwi_stackbuild_plugin.remember import (
+    copy_stashed, find_described, remembered
+)
+from kiwi_stackbuild_plugin.stacking import Step
+from kiwi_stackbuild_plugin.target import Target
+from kiwi_stackbuild_plugin.tree import open_tree
+
+log = logging.getLogger('kiwi')
+
+#: the full description made with an extension, below the build directory
+BUILT_DESCRIPTION = 'description'
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave: stashes, an extension or another description.
+
+    :param call: kiwi's task for it, that accepted the arguments
+    """
+
+    stashes: Tuple[str, ...]
+    call: KiwiCall
+    extension: Optional[Extension] = None
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """A stackbuild, checked and not begun.
+
+    :param source: mount of the stash whose own description is built, or empty
+    :param extended: the description made of that of a stash and an extension
+    """
+
+    call: KiwiCall
+    text: str
+    source: str = ''
+    extended: Optional[Extended] = None
+
+    def place_description(self, root: str) -> None:
+        """Make image/ of a new root what kiwi is to find there."""
+        if self.source:
+            replace_description(root, self.source)
+            return
+        wipe_description(root)
+        kept = kept_extension(self.extended.directory) if self.extended else None
+        if self.extended and kept:
+            shutil.copyfile(
+                os.path.join(self.extended.directory, kept),
+                os.path.join(root, 'image', kept)
+            )
+
+    def place_beside(self, build_dir: str) -> None:
+        """Put the description where kiwi will read it."""
+        place = os.path.join(build_dir, BUILT_DESCRIPTION)
+        if self.extended:
+            if os.path.lexists(place):
+                shutil.rmtree(place)
+            shutil.copytree(self.extended.directory, place, symlinks=True)
+
+
+def read_given(
+    request: StackbuildRequest, target: Target, work_dir: str
+) -> Given:
+    """Look at arguments and description, before anything is fetched.
+
+    :raises KiwiStackBuildError: for what is wrong with them
+    """
+    extension = None
+    if request.description is not None:
+        path = find_description(
+            request.description, request.global_args.get('--kiwi-file')
+        )
+        extension = read_extension(path, work_dir)
+    stashes = request.stashes
+    if not stashes and extension and extension.reference:
+        stashes = (extension.reference,)
+    if not stashes:
+        raise KiwiStashArgumentInvalid(
+            '--stash: none is given', 'an extension can name one too: '
+            '<image stashed="name">' if extension else ''
+        )
+    call = _prepare_call(request, target, request.description, request.global_args)
+    if request.description is not None and extension is None:
+        call.task.load_xml_description(
+            request.description, request.global_args.get('--kiwi-file') or ''
+        )
+    return Given(stashes, call, extension)
+
+
+def make_plan(
+    request: StackbuildRequest, target: Target, given: Given,
+    steps: Sequence[Step], work_dir: str
+) -> BuildPlan:
+    """Choose what is built from the stashes, and check that it fits them."""
+    lines = ['From the stashes:', *(f'  {step.describe()}' for step in steps)]
+    lines += [
+        f'    conflict: {os.fsdecode(path)}' for step in steps
+        for path in step.conflicts[:10]
+    ]
+    if request.description is None:
+        source = find_described(steps)
+        directory = copy_stashed(source, work_dir)
+        known = remembered(source, request.global_args)
+        load_stashed(directory, known.get('--profile'), known.get('--type'))
+        call = _prepare_call(request, target, None, known)
+        lines += ['Built: the description of ' + source.image.display_name]
+        return _said(BuildPlan(call, '', source.path), lines)
+    if given.extension is None:
+        call = given.call
+        lines += [f'Built: {request.description}, nothing of the stashed one']
+        return _said(BuildPlan(_fit(call, steps), ''), lines)
+    call, extended = _extend(request, target, given.extension, steps, work_dir)
+    lines += [
+        f'Built: {given.extension.path} on the description of '
+        + find_described(steps).image.display_name,
+        *(f'  {line}' for line in extended.scripts),
+        '', extended.result, '', extended.difference()
+    ]
+    return _said(BuildPlan(_fit(call, steps), '', '', extended), lines)
+
+
+def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
+    return replace(plan, text='\n'.join(lines))
+
+
+def _prepare_call(
+    request: StackbuildRequest, target: Target, description: Optional[str],
+    global_args: Mapping[str, Any]
+) -> KiwiCall:
+    if description is None:
+        return kiwi_call.prepare_create(
+            target.image_root, target.path, global_args, request.kiwi_args
+        )
+    return kiwi_call.prepare_build(
+        description, target.path, global_args, request.kiwi_args
+    )
+
+
+def _extend(
+    request: StackbuildRequest, target: Target, extension: Extension,
+    steps: Sequence[Step], work_dir: str
+) -> Tuple[KiwiCall, Extended]:
+    """Make the full description, and kiwi's task that accepts it."""
+    source = find_described(steps)
+    known = remembered(source, request.global_args)
+    state, image = load_stashed(
+        copy_stashed(source, work_dir), known.get('--profile'), known.get('--type')
+    )
+    extended = extend(
+        os.path.join(work_dir, 'stashed'), state, image, extension,
+        os.path.join(work_dir, BUILT_DESCRIPTION), request.keep_scripts, target.path
+    )
+    for line in extended.scripts:
+        log.info('Script %s', line)
+    if extension.build_type and not request.global_args.get('--type'):
+        known['--type'] = extension.build_type
+    known['--kiwi-file'] = None
+    call = _prepare_call(
+        request, target, os.path.join(target.build_dir, BUILT_DESCRIPTION), known
+    )
+    call.task.load_xml_description(extended.directory)
+    return call, extended
+
+
+def _fit(call: KiwiCall, steps: Sequence[Step]) -> KiwiCall:
+    """Check a task that installs packages against the stashes."""
+    facts = []
+    for step in steps:
+        fd = open_tree(step.path)
+        try:
+            facts.append(read_facts(fd))
+        finally:
+            os.close(fd)
+    if check_packages(
+        call.task.xml_state, join_facts(facts), steps[0].image.display_name
+    ):
+        skip_bootstrap(call.task)
+    return call

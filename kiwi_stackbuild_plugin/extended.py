@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The description of a stash, as it is or with an extension, in a directory."""
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from typing import Any, Iterator, List, Optional, Sequence, Set, Tuple
+
+from kiwi.xml_description import XMLDescription
+from kiwi.xml_state import XMLState
+from lxml import etree
+
+from kiwi_stackbuild_plugin.description import (
+    BASE_FILES, CONFIG, IMAGE_DIR, parse_xml, read_file
+)
+from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.extension import Extension, merge
+from kiwi_stackbuild_plugin.scripts import merge_scripts
+from kiwi_stackbuild_plugin.tree import open_below, scan
+
+log = logging.getLogger('kiwi')
+
+#: names that the extension is kept under, beside the description made of it
+_KEPT_XML, _KEPT_OTHER = 'extension.xml', 'extension.markup'
+_EDIT_SCRIPTS = (
+    ('editbootconfig', 'edit_boot_config.sh'),
+    ('editbootinstall', 'edit_boot_install.sh')
+)
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A full description made of that of a stash and an extension.
+
+    :param directory: where it is
+    :param stashed: text of the stash's, in kiwi's own schema version
+    :param result: text of the full one
+    :param scripts: a line on each script that will run
+    """
+
+    directory: str
+    stashed: str
+    result: str
+    scripts: Tuple[str, ...]
+
+    def difference(self) -> str:
+        """Return what the extension changes, as diff -u shows it."""
+        return '\n'.join(difflib.unified_diff(
+            self.stashed.splitlines(), self.result.splitlines(),
+            'stashed/config.xml', 'result/config.xml', lineterm=''
+        ))
+
+
+def copy_description(root_fd: int, directory: str) -> None:
+    """Copy image/ of a root tree to a new directory: plain files, no links.
+
+    :raises KiwiStashDescriptionInvalid: if there is no image/config.xml
+    """
+    os.mkdir(directory)
+    if read_file(root_fd, CONFIG) is None:
+        raise KiwiStashDescriptionInvalid('no image/config.xml in the stash')
+    fd = open_below(root_fd, IMAGE_DIR)
+    try:
+        for entry in scan(fd):
+            target = os.path.join(directory, os.fsdecode(entry.path))
+            if IMAGE_DIR + b'/' + entry.path in BASE_FILES:
+                continue
+            if entry.is_dir:
+                os.mkdir(target)
+            elif entry.is_file:
+                source = open_below(fd, entry.path, os.O_RDONLY | os.O_NONBLOCK)
+                with open(source, 'rb') as stream, open(target, 'wb') as out:
+                    shutil.copyfileobj(stream, out, 1 << 20)
+                os.chmod(target, entry.stat.st_mode & 0o777)
+            else:
+                log.warning(
+                    'not taken over from the stash, no file: image/%s',
+                    os.fsdecode(entry.path)
+                )
+    finally:
+        os.close(fd)
+
+
+def load_stashed(
+    directory: str, profiles: Optional[Sequence[str]], build_type: Optional[str]
+) -> Tuple[Any, Any]:
+    """Let kiwi read and validate a copied description.
+
+    :returns: kiwi's XMLState, and the root element in its schema version
+    :raises KiwiError: what kiwi has against it
+    """
+    description = XMLDescription(os.path.join(directory, 'config.xml'))
+    state = XMLState(description.load(), list(profiles or []), build_type)
+    with open(description.description, 'rb') as source:
+        return state, parse_xml(source.read(), 'image/config.xml')
+
+
+def extend(
+    stashed_dir: str, state: Any, stashed: Any, extension: Extension,
+    directory: str, keep_scripts: bool, left_out: str
+) -> Extended:
+    """Write the full description that an extension makes of a stash's.
+
+    :param stashed_dir: a copy of the stash's description, used up
+    :param directory: directory to be made
+    :param left_out: directory that is not part of the extension: the target
+    """
+    image = merge(stashed, extension, *_selected(state))
+    _copy_beside(extension, directory, left_out)
+    scripts = merge_scripts(stashed_dir, directory, keep_scripts)
+    _add_stashed_files(stashed_dir, directory, image)
+    kept = _KEPT_XML if extension.is_xml else _KEPT_OTHER
+    os.rename(
+        os.path.join(directory, os.path.basename(extension.path)),
+        os.path.join(directory, kept)
+    )
+    with open(os.path.join(directory, 'config.xml'), 'w', encoding='utf-8') as out:
+        result = _text(image)
+        out.write(result)
+    return Extended(directory, _text(stashed), result, tuple(scripts))
+
+
+def kept_extension(directory: str) -> Optional[str]:
+    """Return the file of an extension beside the description made of it."""
+    for name in (_KEPT_XML, _KEPT_OTHER):
+        if os.path.isfile(os.path.join(directory, name)):
+            return name
+    return None
+
+
+def _selected(state: Any) -> Tuple[List[int], Optional[int]]:
+    """Return which preferences apply, and which of their types is built."""
+    applying = state.get_preferences_sections()
+    numbers = [
+        number for number, section in enumerate(state.xml_data.get_preferences())
+        if any(section is other for other in applying)
+    ]
+    types = [kind for section in applying for kind in section.get_type()]
+    built = [
+        number for number, kind in enumerate(types) if kind is state.build_type
+    ]
+    return numbers, built[0] if built else None
+
+
+def _copy_beside(extension: Extension, directory: str, left_out: str) -> None:
+    """Copy the directory of an extension, without what is built below it."""
+    def skip(folder: str, names: List[str]) -> Set[str]:
+        return {
+            name for name in names
+            if os.path.realpath(os.path.join(folder, name)) in (
+                os.path.realpath(left_out), os.path.realpath(directory)
+            )
+        }
+    try:
+        shutil.copytree(extension.directory, directory, symlinks=True, ignore=skip)
+    except (shutil.Error, OSError) as issue:
+        raise KiwiStashDescriptionInvalid(
+            f'{extension.directory}: cannot be copied: {issue}'
+        ) from issue
+
+
+def _add_stashed_files(stashed_dir: str, directory: str, image: Any) -> None:
+    """Add the stash's files that the extension does not have."""
+    for folder, _, files in os.walk(stashed_dir):
+        below = os.path.join(directory, os.path.relpath(folder, stashed_dir))
+        for name in files:
+            if name not in ('config.xml', _KEPT_XML, _KEPT_OTHER):
+                _copy_new(os.path.join(folder, name), os.path.join(below, name))
+    for name, flat in _referenced(image):
+        if not os.path.isabs(name) and os.path.isfile(f'{stashed_dir}/{flat}'):
+            _copy_new(f'{stashed_dir}/{flat}', os.path.join(directory, name))
+
+
+def _copy_new(source: str, target: str) -> None:
+    if not os.path.lexists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        shutil.copy2(source, target)
+
+
+def _referenced(image: Any) -> Iterator[Tuple[str, str]]:
+    """Yield files that a description names: kiwi stores them without folders."""
+    for element in image.iter('archive', 'file'):
+        yield element.get('name'), os.path.basename(element.get('name'))
+    for kind in image.iter('type'):
+        for attribute, flat in _EDIT_SCRIPTS:
+            if kind.get(attribute):
+                yield kind.get(attribute), flat
+
+
+def _text(image: Any) -> str:
+    etree.indent(image, '    ')
+    return str(etree.tostring(
+        image.getroottree(), encoding='unicode', pretty_print=True
+    ))

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An extension: a short description that builds on the one of a stash."""
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from glob import glob
+from typing import Any, Iterator, List, Optional, Sequence
+
+from kiwi.markup import Markup
+from lxml import etree
+
+from kiwi_stackbuild_plugin.description import parse_xml
+from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.extension_schema import schema_version
+from kiwi_stackbuild_plugin.schema_errors import Finding, find_error
+
+_MARK = 'stashed'
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A description with <image stashed="REFERENCE">.
+
+    :param path: its file; directory: where that is
+    :param is_xml: or else another markup that kiwi reads
+    :param image: root element, in kiwi's own schema version, without includes
+    """
+
+    path: str
+    is_xml: bool
+    image: Any
+
+    @property
+    def directory(self) -> str:
+        """Directory of the description, with the files beside it."""
+        return os.path.dirname(self.path)
+
+    @property
+    def reference(self) -> str:
+        """The stash it names, or nothing."""
+        return str(self.image.get(_MARK)).strip()
+
+    @property
+    def types(self) -> List[Any]:
+        """Its <type> elements, the one to be built first."""
+        found = self.image.findall('preferences/type')
+        return sorted(found, key=lambda kind: kind.get('primary') != 'true')
+
+    @property
+    def build_type(self) -> str:
+        """The image type it asks for, or nothing."""
+        return str(self.types[0].get('image')) if self.types else ''
+
+
+def find_description(directory: str, kiwi_file: Optional[str]) -> str:
+    """Return the file that kiwi takes for the description in a directory.
+
+    :raises KiwiStashDescriptionInvalid: if there is none
+    """
+    candidates = [kiwi_file] if kiwi_file else ['config.xml', 'image/config.xml']
+    paths = [os.path.join(directory, name) for name in candidates]
+    if not kiwi_file:
+        paths += sorted(glob(os.path.join(glob_free(directory), '*.kiwi')))
+    for path in paths:
+        if os.path.isfile(path):
+            return path
+    reason = 'no such directory' if not os.path.isdir(directory) else (
+        f'no description ({" or ".join(candidates)}) in it'
+    )
+    raise KiwiStashDescriptionInvalid(f'--description {directory!r}: {reason}')
+
+
+def glob_free(name: str) -> str:
+    """Escape what glob(3) would take for a pattern."""
+    return ''.join(f'[{char}]' if char in '*?[' else char for char in name)
+
+
+def read_extension(path: str, work_dir: str) -> Optional[Extension]:
+    """Read a description if it is an extension.
+
+    :param work_dir: an existing directory for temporary files
+    :returns: None for any other description, broken ones too: those are kiwi's
+    :raises KiwiStashDescriptionInvalid: with line, element and reason
+    """
+    with open(path, 'rb') as source:
+        data = source.read()
+    is_xml = data.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'<')
+    if is_xml:
+        try:
+            image = parse_xml(data, path)
+        except KiwiStashDescriptionInvalid:
+            if _MARK.encode() + b'=' in data:
+                raise
+            return None
+    else:
+        image = _read_markup(path)
+    if image is None or image.tag != 'image' or _MARK not in image.attrib:
+        return None
+    if is_xml and image.get('schemaversion', schema_version()) == schema_version():
+        _refuse(path, find_error(image), True)
+    if 'schemaversion' in image.attrib or image.find('include') is not None:
+        image = _upgrade(path, image, work_dir)
+    _refuse(path, find_error(image), False)
+    return Extension(os.path.abspath(path), is_xml, image)
+
+
+def _read_markup(path: str) -> Any:
+    """Let kiwi convert YAML, JSON or TOML; None where it cannot."""
+    markup = Markup.new(path)
+    converted = getattr(markup, 'description_markup_processed', None)
+    if converted is None:
+        return None
+    with open(converted.name, 'rb') as source:
+        return parse_xml(source.read(), path)
+
+
+def _upgrade(path: str, image: Any, work_dir: str) -> Any:
+    """Let kiwi's stylesheets bring it to its own version, includes resolved."""
+    clone = copy.deepcopy(image)
+    clone.set('schemaversion', image.get('schemaversion', schema_version()))
+    written = os.path.join(work_dir, 'extension.xml')
+    etree.ElementTree(clone).write(written, encoding='utf-8')
+    markup = Markup.new(path, 'xml')  # the file it makes goes when it goes
+    with open(markup.apply_xslt_stylesheets(written), 'rb') as source:
+        return parse_xml(source.read(), path)
+
+
+def _refuse(path: str, error: Optional[Finding], has_lines: bool) -> None:
+    if error is not None:
+        place = f' line {error.line}:' if has_lines else ''
+        raise KiwiStashDescriptionInvalid(
+            f'{path}:{place} <{error.element}>: {error.why}'
+        )
+
+
+def merge(
+    stashed: Any, extension: Extension, sections: Sequence[int],
+    built: Optional[int]
+) -> Any:
+    """Return the description of a stash with an extension's changes.
+
+    :param stashed: root element, in kiwi's own schema version
+    :param sections: which of its preferences apply to the selected profiles
+    :param built: which type in these (counted through) the stash was built as
+    """
+    result = copy.deepcopy(stashed)
+    for name in ('name', 'displayname', 'id'):
+        if name in extension.image.attrib:
+            result.set(name, extension.image.get(name))
+    every = result.findall('preferences')
+    preferences = [every[number] for number in sections] or every[:1]
+    for element in extension.image.iterchildren(etree.Element):
+        if element.tag == 'description':
+            for old in result.findall('description'):
+                _replace(old, element)
+        elif element.tag != 'preferences' and not _is_there(result, element):
+            _append(result, element)
+    _replace_types(preferences, extension.types, built)
+    _replace_settings(preferences, extension.image)
+    etree.indent(result, '    ')
+    return result
+
+
+def _replace_types(
+    preferences: Sequence[Any], types: Sequence[Any], built: Optional[int]
+) -> None:
+    if not types:
+        return
+    old = [kind for section in preferences for kind in section.findall('type')]
+    names = {kind.get('image') for kind in types}
+    place = old[built] if built is not None else None
+    if place is None:
+        for kind in types:
+            _append(preferences[0], kind)
+    else:
+        for kind in types:
+            place.addprevious(_clone(kind))
+    for kind in old:
+        if kind is place or kind.get('image') in names:
+            kind.getparent().remove(kind)
+
+
+def _replace_settings(preferences: Sequence[Any], image: Any) -> None:
+    """Put settings in the place of the first of the same name, or at the top."""
+    new = list(_settings(image))
+    for name in dict.fromkeys(element.tag for element in new):
+        old = [found for section in preferences for found in section.findall(name)]
+        same = [element for element in new if element.tag == name]
+        if not old:
+            preferences[0][0:0] = [_clone(element) for element in same]
+            continue
+        for element in same:
+            old[0].addprevious(_clone(element))
+        for element in old:
+            element.getparent().remove(element)
+
+
+def _settings(image: Any) -> Iterator[Any]:
+    for section in image.findall('preferences'):
+        for element in section.iterchildren(etree.Element):
+            if element.tag != 'type':
+                yield element
+
+
+def _is_there(image: Any, element: Any) -> bool:
+    """Tell whether the stash's description has the very same section."""
+    def canonical(node: Any) -> bytes:
+        clone = _clone(node)
+        etree.indent(clone)
+        return bytes(etree.tostring(clone, method='c14n'))
+    return canonical(element) in [
+        canonical(other) for other in image.findall(element.tag)
+    ]
+
+
+def _clone(element: Any) -> Any:
+    clone = copy.deepcopy(element)
+    clone.tail = None
+    return clone
+
+
+def _append(parent: Any, element: Any) -> None:
+    parent.append(_clone(element))
+
+
+def _replace(old: Any, new: Any) -> None:
+    old.getparent().replace(old, _clone(new))

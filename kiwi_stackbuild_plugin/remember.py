@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stashes remember of how they were built: description, profiles, type."""
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any, Dict, Mapping, Sequence
+
+from kiwi_stackbuild_plugin import labels
+from kiwi_stackbuild_plugin.description import (
+    CONFIG, PROFILE, parse_profile, read_file
+)
+from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.extended import copy_description
+from kiwi_stackbuild_plugin.stacking import Step
+from kiwi_stackbuild_plugin.tree import open_tree
+
+log = logging.getLogger('kiwi')
+
+
+def find_described(steps: Sequence[Step]) -> Step:
+    """Return the stash whose description is built: the last that has one."""
+    for step in reversed(steps):
+        fd = open_tree(step.path)
+        try:
+            if read_file(fd, CONFIG) is not None:
+                return step
+        finally:
+            os.close(fd)
+    names = ', '.join(step.image.display_name for step in steps)
+    raise KiwiStashDescriptionInvalid(
+        f'{names}: no image description (image/config.xml) in it',
+        'give a full one with --description'
+    )
+
+
+def copy_stashed(source: Step, work_dir: str) -> str:
+    """Copy the description of a stash and return the directory."""
+    directory = os.path.join(work_dir, 'stashed')
+    fd = open_tree(source.path)
+    try:
+        copy_description(fd, directory)
+    finally:
+        os.close(fd)
+    return directory
+
+
+def remembered(source: Step, global_args: Mapping[str, Any]) -> Dict[str, Any]:
+    """Add profiles and type that a stash was built with, unless given.
+
+    Stashes of the older plugin have no labels that tell, but the tree does.
+    """
+    fd = open_tree(source.path)
+    try:
+        profile = parse_profile(read_file(fd, PROFILE) or b'')
+    finally:
+        os.close(fd)
+    told = source.image.labels
+    merged = dict(global_args)
+    names = told.get(labels.PROFILES, profile.get('kiwi_profiles', ''))
+    profiles = [word for word in names.split(',') if word]
+    if profiles and not merged.get('--profile'):
+        merged['--profile'] = profiles
+        log.info('Building with the profiles of the stash: %s', ', '.join(profiles))
+    build_type = told.get(labels.TYPE, profile.get('kiwi_type', ''))
+    if build_type and not merged.get('--type'):
+        merged['--type'] = build_type
+        log.info('Building the type of the stash: %s', build_type)
+    return merged

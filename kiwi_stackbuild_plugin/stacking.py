@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each of several stashes brings, and where they contradict each other."""
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Tuple
+
+from kiwi_stackbuild_plugin import store
+from kiwi_stackbuild_plugin.content import ContentComparer
+from kiwi_stackbuild_plugin.delta import (
+    ADDED, CHANGED, Delta, Trust, compare, whole_tree
+)
+from kiwi_stackbuild_plugin.errors import printable_path
+from kiwi_stackbuild_plugin.extras import Extras, amend
+from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.new_image import store_chain
+from kiwi_stackbuild_plugin.resolve import extras_of
+from kiwi_stackbuild_plugin.stack_state import StackState
+from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.workspace import Workspace
+
+log = logging.getLogger('kiwi')
+
+_SHOWN = 10
+NOTHING = Delta((), ())
+_DATABASES = (
+    b'var/lib/dpkg/status', b'var/lib/rpm', b'usr/lib/sysimage/rpm',
+    b'var/lib/pacman/local', b'lib/apk/db'
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stash of a stack; paths of both mounts are valid in the with block.
+
+    :param shared: how many layers it has in common with one below it
+    :param conflicts: paths that it and one below it changed, each differently
+    """
+
+    image: ImageInfo
+    path: str
+    shared: int = 0
+    delta: Delta = NOTHING
+    conflicts: Tuple[bytes, ...] = ()
+
+    def describe(self) -> str:
+        """Return what comes from this stash, in one line."""
+        name = f'{self.image.display_name} ({self.image.image_id[:12]})'
+        if self.path and not self.shared and self.delta.is_empty:
+            return f'{name}: all of it'
+        how = f'its change since layer {self.shared}' if self.shared else (
+            'as a union, nothing in common with those below'
+        )
+        return (
+            f'{name}: {how}: {self.delta.count(ADDED)} added, '
+            f'{self.delta.count(CHANGED)} changed, {len(self.delta.removed)} '
+            f'removed, {len(self.conflicts)} conflicts'
+        )
+
+
+def plan_stack(
+    space: Workspace, images: Sequence[ImageInfo], stack: ExitStack
+) -> List[Step]:
+    """Mount images and find what each brings; nothing is copied.
+
+    :param stack: holds the mounts
+    """
+    mounts = [
+        stack.enter_context(store.mounted(space, image.image_id))
+        for image in images
+    ]
+    steps = [Step(images[0], mounts[0])]
+    state = StackState(_opened(mounts[0], stack))
+    for number in range(1, len(images)):
+        image = images[number]
+        shared = max(
+            _common_layers(other.layers, image.layers) for other in images[:number]
+        )
+        ancestor_fd = None
+        if shared:
+            ancestor = stack.enter_context(
+                store.mounted(space, store_chain(space, image, shared))
+            )
+            ancestor_fd = _opened(ancestor, stack)
+        source_fd = _opened(mounts[number], stack)
+        delta = _own_change(ancestor_fd, source_fd, extras_of(image))
+        conflicts = tuple(state.conflicts(ancestor_fd, source_fd, delta))
+        state.apply(source_fd, delta)
+        steps.append(Step(image, mounts[number], shared, delta, conflicts))
+    return steps
+
+
+def report_conflicts(step: Step) -> None:
+    """Name what a stash changes that one below it changed otherwise."""
+    if not step.conflicts:
+        return
+    log.warning(
+        '%s replaces %d paths that a stash below it changed too:',
+        step.image.display_name, len(step.conflicts)
+    )
+    for path in step.conflicts[:_SHOWN]:
+        log.warning('    %s', printable_path(path))
+    for path in step.conflicts[_SHOWN:]:
+        log.debug('    %s', printable_path(path))
+    if len(step.conflicts) > _SHOWN:
+        log.warning(
+            '    and %d more (--debug names them)', len(step.conflicts) - _SHOWN
+        )
+    databases = sorted({
+        base.decode() for base in _DATABASES for path in step.conflicts
+        if path == base or path.startswith(base + b'/')
+    })
+    if databases:
+        log.warning(
+            'The package database (%s) is that of %s: packages that only '
+            'stashes below it have are there, but unknown to it',
+            ', '.join(databases), step.image.display_name
+        )
+
+
+def _opened(path: str, stack: ExitStack) -> int:
+    fd = open_tree(path)
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _common_layers(one: Tuple[str, ...], two: Tuple[str, ...]) -> int:
+    count = 0
+    for left, right in zip(one, two):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def _own_change(
+    ancestor_fd: Optional[int], source_fd: int, extras: Extras
+) -> Delta:
+    """Compare with the ancestor, whose extras are as far as is known the same."""
+    if ancestor_fd is None:
+        return Delta((), tuple(whole_tree(amend(scan(source_fd), extras))))
+    return compare(
+        amend(scan(ancestor_fd), extras), amend(scan(source_fd), extras),
+        ContentComparer(ancestor_fd, source_fd), Trust()
+    )
