@@ -92,7 +92,6 @@ def option(usage: Optional[str], name: str) -> Any:
 
 def make_stash() -> 'typer.Typer':
     """Return "system stash"."""
-    import typer
     usage = system_stash.__doc__
     stash = new_typer(usage, 'stash')
 
@@ -105,6 +104,9 @@ def make_stash() -> 'typer.Typer':
         no_base: Annotated[bool, option(usage, '--no-base')] = False,
         label: Annotated[Optional[List[str]], option(usage, '--label')] = None,
         export: Annotated[Optional[List[str]], option(usage, '--export')] = None,
+        authfile: Annotated[Optional[str], option(usage, '--authfile')] = None,
+        cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
+        tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
         strict: Annotated[bool, option(usage, '--strict')] = False,
         verify: Annotated[bool, option(usage, '--verify')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False,
@@ -114,17 +116,43 @@ def make_stash() -> 'typer.Typer':
             '--root': root, '--container-name': container_name, '--tag': tag,
             '--base': base, '--no-base': no_base, '--label': label or [],
             '--export': export or [], '--strict': strict, '--verify': verify,
-            '--dry-run': dry_run
+            '--dry-run': dry_run, '--authfile': authfile, '--cert-dir': cert_dir,
+            '--tls-verify': tls_verify
         }
-        if show_list and any(value not in (None, False, []) for value in args.values()):
-            raise typer.BadParameter('--list takes no other option')
-        if not show_list and root is None:
-            raise typer.BadParameter('--root is missing')
-        if base is not None and no_base:
-            raise typer.BadParameter('--base and --no-base exclude each other')
+        check_stash(args, show_list)
         request('stash', {**args, '--list': show_list})
 
     return stash
+
+
+def check_stash(args: Dict[str, Any], show_list: bool) -> None:
+    """Check what the usage text of "stash" says about options that go together."""
+    import typer
+    if show_list and any(value not in (None, False, []) for value in args.values()):
+        raise typer.BadParameter('--list takes no other option')
+    if not show_list and args['--root'] is None:
+        check_copy(args)
+    if args['--base'] is not None and args['--no-base']:
+        raise typer.BadParameter('--base and --no-base exclude each other')
+
+
+def check_copy(args: Dict[str, Any]) -> None:
+    """Check the options of "stash" without --root: a copy of a stored stash."""
+    import typer
+    if not args['--export'] or args['--container-name'] is None:
+        raise typer.BadParameter(
+            '--root is missing, or --export with --container-name'
+        )
+    for name in ('--base', '--no-base', '--label', '--strict', '--verify', '--dry-run'):
+        if args[name] not in (None, False, []):
+            raise typer.BadParameter(f'{name} needs --root')
+
+
+#: settings of click for a command that takes any words
+PASS_ON = {
+    'allow_extra_args': True, 'ignore_unknown_options': True,
+    'allow_interspersed_args': False
+}
 
 
 def make_stackbuild() -> 'typer.Typer':
@@ -136,23 +164,30 @@ def make_stackbuild() -> 'typer.Typer':
 
     @stackbuild.callback()
     def run(
-        stash: Annotated[List[str], option(usage, '--stash')],
         target_dir: Annotated[str, option(usage, '--target-dir')],
+        stash: Annotated[Optional[List[str]], option(usage, '--stash')] = None,
         description: Annotated[Optional[str], option(usage, '--description')] = None,
-        from_registry: Annotated[Optional[str], option(usage, '--from-registry')] = None
+        from_registry: Annotated[Optional[str], option(usage, '--from-registry')] = None,
+        pull: Annotated[Optional[str], option(usage, '--pull')] = None,
+        max_age: Annotated[Optional[str], option(usage, '--max-age')] = None,
+        authfile: Annotated[Optional[str], option(usage, '--authfile')] = None,
+        cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
+        tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
+        keep_scripts: Annotated[bool, option(usage, '--keep-scripts')] = False,
+        dry_run: Annotated[bool, option(usage, '--dry-run')] = False
     ) -> None:
         words.update({
-            '--stash': stash, '--target-dir': target_dir,
-            '--description': description, '--from-registry': from_registry
+            '--stash': stash or [], '--target-dir': target_dir,
+            '--description': description, '--from-registry': from_registry,
+            '--pull': pull, '--max-age': max_age, '--authfile': authfile,
+            '--cert-dir': cert_dir, '--tls-verify': tls_verify,
+            '--keep-scripts': keep_scripts, '--dry-run': dry_run
         })
         request('stackbuild', {**words, '<kiwi_args>': []})
 
     @stackbuild.command(
         'kiwi', help=option_help(usage)['<kiwi_args>'].text,
-        add_help_option=False, context_settings={
-            'allow_extra_args': True, 'ignore_unknown_options': True,
-            'allow_interspersed_args': False
-        }
+        add_help_option=False, context_settings=PASS_ON
     )
     def kiwi(ctx: typer.Context) -> None:
         request('stackbuild', {**words, '<kiwi_args>': list(ctx.args)})

@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """
 usage: kiwi-ng system stackbuild -h | --help
-       kiwi-ng system stackbuild --stash=<image>... --target-dir=<directory>
+       kiwi-ng system stackbuild --target-dir=<directory>
+           [--stash=<image>...]
            [--description=<directory>]
            [--from-registry=<URI>]
+           [--pull=<missing|always|never|newer>]
+           [--max-age=<age>]
+           [--authfile=<file>]
+           [--cert-dir=<directory>]
+           [--tls-verify=<true|false>]
+           [--keep-scripts]
+           [--dry-run]
            [-- <kiwi_args>...]
        kiwi-ng system stackbuild help
 
@@ -18,18 +26,45 @@ commands:
         show manual page for stackbuild command
 
 options:
+    --authfile=<file>
+        file of logins for registries. By default that of podman
+    --cert-dir=<directory>
+        directory with the CA certificate (*.crt) of a registry, and
+        with a client certificate where it wants one
     --description=<directory>
         the image description to build, or one that extends the
         description of the stash
+    --dry-run
+        show what comes from which stash and which description is
+        built, for one that extends that of the stash the result and
+        what it changes. Stashes are fetched, nothing is built
     --from-registry=<URI>
         registry to pull the stashes from that are given by a plain
         name
+    --keep-scripts
+        where the stash and the description that extends its own both
+        have a script such as config.sh, run both, that of the stash
+        first. By default that of the stash is not run
+    --max-age=<age>
+        refuse stashes that were made longer ago than so many
+        minutes (30m), hours (12h), days (7d) or weeks (2w). A stored
+        one that is too old is asked for again at its registry
+    --pull=<missing|always|never|newer>
+        when to ask a registry. missing: for what is not stored, the
+        default. always: each time, the default with --from-registry.
+        newer: each time, but the stored one will do if the registry
+        does not answer. never: take only what is stored. What is
+        stored already is never fetched again
     --stash=<image>
         the stash to build from: a stash name, an image ID, a registry
         reference or a transport:reference. This option can be
-        specified multiple times, later stashes go on top
+        specified multiple times, later stashes go on top. It can be
+        left out if the description names the stash it extends
     --target-dir=<directory>
         the target directory to store the system image file(s)
+    --tls-verify=<true|false>
+        ask registries for TLS with a valid certificate. By default
+        as the tools are configured, which is true
     <kiwi_args>
         arguments for kiwi-ng system build, or for kiwi-ng system
         create where no description is given
@@ -68,12 +103,23 @@ def stackbuild_command(
             f'{words[0]!r} is no argument of stackbuild',
             'arguments for kiwi go behind "--"'
         )
-    from kiwi_stackbuild_plugin.stackbuild import StackbuildRequest, stackbuild
-    stackbuild(StackbuildRequest(
+    from kiwi_stackbuild_plugin.request import StackbuildRequest
+    from kiwi_stackbuild_plugin.access import make_access
+    from kiwi_stackbuild_plugin.stackbuild import stackbuild
+    text = stackbuild(StackbuildRequest(
         stashes=tuple(args['--stash']),
         target_dir=args['--target-dir'],
         description=args['--description'],
         from_registry=args['--from-registry'],
+        dry_run=args['--dry-run'],
+        keep_scripts=args['--keep-scripts'],
         kiwi_args=words,
-        global_args=dict(global_args)
+        global_args=dict(global_args),
+        pull=args['--pull'],
+        max_age=args['--max-age'],
+        access=make_access(
+            args['--authfile'], args['--tls-verify'], args['--cert-dir']
+        )
     ))
+    if text:
+        print(text)

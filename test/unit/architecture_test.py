@@ -19,19 +19,24 @@ FUNCTION_LIMIT = 40
 #: Imports only go up in this list, from a row to the rows before it: down in
 #: the design, whose layers are the outer groups.
 LAYERS: Tuple[Set[str], ...] = (
-    {'errors', 'labels', 'version'},                                    # 0
-    {'reference', 'signals', 'progress', 'locks'},
+    {'errors', 'labels', 'version', 'scripts', 'extension_schema'},     # 0
+    {'reference', 'signals', 'progress', 'schema_errors', 'locks'},
     {'tree', 'image', 'command', 'workspace', 'kiwi_call',              # 1
-     'destination'},
+     'destination', 'access'},
+    {'tool_message', 'request'},
+    {'same'},
     {'delta', 'description', 'content', 'selection', 'extras'},
     {'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
-     'acl', 'restore',
-     'base_facts'},
-    {'layer', 'resolve', 'cleanup', 'bootstrap'},
-    {'layout', 'stash_labels', 'report', 'checks', 'verify'},
+     'acl', 'restore', 'base_facts', 'extension', 'stack_state'},
+    {'registry'},
+    {'lookup'},
+    {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
+    {'layout', 'stash_labels', 'report', 'checks', 'verify', 'exports'},
     {'new_image'},
-    {'root_import'},
-    {'stash', 'stackbuild', 'stash_list'},                              # 3
+    {'stacking'},
+    {'root_import', 'remember'},
+    {'build_plan'},
+    {'stash', 'export', 'stackbuild', 'stash_list'},                    # 3
     {'tasks.manual_page'},                                              # 4
     {'tasks.system_stash', 'tasks.system_stackbuild', 'tasks.system_stash_list'},
 )
@@ -45,7 +50,7 @@ SIDEWAYS: Set[Tuple[str, str]] = {
     ('tasks.system_stash_list', 'tasks.system_stackbuild'),
     ('tasks.system_stash', 'tasks.system_stash_list'),
 }
-USE_CASES = {'stash', 'stackbuild', 'stash_list'}
+USE_CASES = {'stash', 'export', 'stackbuild', 'stash_list'}
 
 SKIPPED = {'.git', '.tox', '.venv', 'build', 'dist', '__pycache__'}
 

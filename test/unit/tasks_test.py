@@ -2,13 +2,11 @@
 """The three commands typed at the kiwi installed, docopt's or typer's."""
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, List, Tuple
 
-import kiwi.kiwi
 import pytest
 from kiwi.cli import Cli
 
@@ -26,49 +24,6 @@ FULL_STASH = [
 ]
 
 Kiwi = Callable[..., int]
-
-
-@pytest.fixture(autouse=True)
-def separate_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what the call before left in kiwi's modules."""
-    log = logging.getLogger('kiwi')
-    for name in ('global_args', 'subcommand_args'):
-        if hasattr(Cli, name):
-            monkeypatch.setattr(Cli, name, {})
-    monkeypatch.setattr(os, 'geteuid', lambda: 0)
-    level = log.level
-    yield
-    log.setLevel(level)
-
-
-@pytest.fixture
-def kiwi_ng(monkeypatch: pytest.MonkeyPatch) -> Kiwi:
-    """Run kiwi's own main function; the exit status."""
-    def call(*words: str) -> int:
-        monkeypatch.setattr(sys, 'argv', ['kiwi-ng', *words])
-        try:
-            kiwi.kiwi.main()
-        except SystemExit as issue:
-            return int(issue.code or 0) if not isinstance(issue.code, str) else 1
-        return 0
-    return call
-
-
-@pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """What the use cases were called with; they do nothing."""
-    made: List[Any] = []
-
-    def listing(name: Optional[str] = None) -> Tuple[str, Optional[str]]:
-        made.append(('list', name))
-        return ('list', name)
-
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash', made.append)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stackbuild.stackbuild', made.append)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.list_stashes', listing)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.format_json', 'json {}'.format)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.format_table', 'table {}'.format)
-    return made
 
 
 @pytest.mark.parametrize(('words', 'expected'), [
@@ -168,10 +123,13 @@ def test_stash_list_is_a_table_on_a_terminal(
 
 
 @pytest.mark.parametrize('words', [
-    ['stash'], ['stash', '--tag=x'], ['stash', '--list', '--root=/r'],
+    ['stash'], ['stash', '--tag=x'], ['stash', '--container-name=a'],
+    ['stash', '--export=oci:d:t'],
+    ['stash', '--export=oci:d:t', '--container-name=name', '--dry-run'],
+    ['stash', '--list', '--root=/r'],
     ['stash', '--root=/r', '--base=a', '--no-base'], ['stash', '--root=/r', 'stray'],
     ['stash', '--root=/r', '--bogus'], ['stash', '--root'],
-    ['stackbuild'], ['stackbuild', '--stash=a'], ['stackbuild', '--target-dir=/t'],
+    ['stackbuild'], ['stackbuild', '--stash=a'],
     ['stackbuild', '--stash=a', '--target-dir=/t', '--bogus'],
     ['stash_list', 'a', 'b'], ['stash_list', '--bogus'],
 ], ids=' '.join)

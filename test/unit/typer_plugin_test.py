@@ -80,7 +80,7 @@ def test_options_are_those_of_the_usage_text(command: str) -> None:
         assert shape.multiple == bool(re.search(rf'{name}=<[^>]*>\.\.\.', pattern))
         # "--root" is required, but not with "--list": the callback checks it
         assert shape.required == (
-            command == 'stackbuild' and name in ('--stash', '--target-dir')
+            command == 'stackbuild' and name == '--target-dir'
         )
         assert not shape.default
 
