@@ -2,17 +2,15 @@
 """The difference of two trees: pure, two scans in, changes out."""
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass
 from typing import (
     Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 )
 
+from kiwi_stackbuild_plugin.same import same_but_rounded, same_metadata
 from kiwi_stackbuild_plugin.tree import Entry, Inode, sort_key
 
 ADDED, CHANGED, PARENT = 'A', 'C', 'P'
-
-_SECOND = 10**9
 
 
 class Change(NamedTuple):
@@ -56,18 +54,26 @@ class Trust:
     :param touched_since: files of the tree with a ctime (ns) before this have
         the content of the base; None: no file is known to
     :param rounded: the base may hold mtimes without nanoseconds
+    :param root_touched: the root directory has a ctime not before that
     """
 
     touched_since: Optional[int] = None
     rounded: bool = False
+    root_touched: bool = True
 
 
 class _Node(NamedTuple):
-    """A directory of the tree on the way down to where the comparison is."""
+    """A directory of the tree on the way down to where the comparison is.
+
+    moved: it, or one above it, may have come here by a rename, which leaves
+    the ctimes of what is in it: a rename touches a directory and its parent.
+    """
 
     entry: Entry
     prefix: bytes
     parent: Optional[_Node]
+    touched: bool
+    moved: bool
 
 
 class _Linked(NamedTuple):
@@ -156,14 +162,21 @@ class _Comparison:
             self.node = self.node.parent
 
     def _descend(self, new: Entry) -> None:
-        if new.is_dir:
-            self.node = _Node(new, new.path + b'/', self.node)
+        if not new.is_dir:
+            return
+        since, parent = self.trust.touched_since, self.node
+        touched = since is None or new.stat.st_ctime_ns >= since
+        if parent is None:
+            moved = touched and self.trust.root_touched
+        else:
+            moved = parent.moved or (touched and parent.touched)
+        self.node = _Node(new, new.path + b'/', parent, touched, moved)
 
     def _pair(self, old: Entry, new: Entry) -> None:
         linked = old.stat.st_nlink > 1 or new.stat.st_nlink > 1
         if linked and not new.is_dir:
             self.linked.append(_Linked(new, old, self.node))
-        elif not self._same(old, new):
+        elif not self._same(old, new, self.node):
             self._add(Change(CHANGED, new), self.node)
         self._descend(new)
 
@@ -183,18 +196,19 @@ class _Comparison:
             self.found[node.entry.path] = Change(PARENT, node.entry)
             node = node.parent
 
-    def _same(self, old: Entry, new: Entry) -> bool:
+    def _same(self, old: Entry, new: Entry, node: Optional[_Node]) -> bool:
         if not same_metadata(old, new):
             return False
         exact = old.stat.st_mtime_ns == new.stat.st_mtime_ns
-        if not exact and not (self.trust.rounded and _rounded(old, new)):
+        if not exact and not (self.trust.rounded and same_but_rounded(old, new)):
             return False
         if not new.is_file or new.stat.st_size == 0:
             return True
         since = self.trust.touched_since
-        if exact and since is not None and new.stat.st_ctime_ns < since:
-            return True
-        return self.same_content(new.path)
+        untouched = since is not None and new.stat.st_ctime_ns < since and not (
+            node is not None and node.moved
+        )
+        return (exact and untouched) or self.same_content(new.path)
 
     def _judge_links(self) -> None:
         """Decide on every group of hard links as a whole.
@@ -209,7 +223,7 @@ class _Comparison:
         for group in groups.values():
             source = self._common_source(group)
             if source is not None and source not in kept and self._same(
-                group[0].base or group[0].tree, group[0].tree
+                group[0].base or group[0].tree, group[0].tree, group[0].node
             ):
                 kept.add(source)
                 continue
@@ -227,25 +241,3 @@ class _Comparison:
             and not item.base.is_dir else None for item in group
         }
         return sources.pop() if len(sources) == 1 else None
-
-
-def same_metadata(old: Entry, new: Entry) -> bool:
-    """Tell whether two entries agree in all but mtime and content."""
-    one, two = old.stat, new.stat
-    if one.st_mode != two.st_mode or one.st_uid != two.st_uid \
-            or one.st_gid != two.st_gid or old.xattrs != new.xattrs:
-        return False
-    if stat.S_ISDIR(two.st_mode):
-        return True
-    return (
-        one.st_size == two.st_size and old.target == new.target
-        and one.st_rdev == two.st_rdev
-    )
-
-
-def _rounded(old: Entry, new: Entry) -> bool:
-    """Tell whether mtimes differ only by a lost fraction of a second."""
-    one, two = old.stat.st_mtime_ns, new.stat.st_mtime_ns
-    return abs(one - two) < _SECOND and (
-        one % _SECOND == 0 or two % _SECOND == 0
-    )

@@ -184,7 +184,10 @@ def _find_changes(
                 amend(scan(base_fd, job.tree.exclusion), extras_of(base.info)),
                 job.entries(findings),
                 ContentComparer(base_fd, job.tree.fd),
-                Trust(base.touched_since, base.rounded)
+                Trust(
+                    base.touched_since, base.rounded, base.touched_since is None
+                    or os.fstat(job.tree.fd).st_ctime_ns >= base.touched_since
+                )
             )
         finally:
             os.close(base_fd)

@@ -25,6 +25,7 @@ LAYERS: Tuple[Set[str], ...] = (
      'destination', 'access'},
     {'tool_message', 'request'},
     {'same'},
+    {'same'},
     {'delta', 'description', 'content', 'selection', 'extras'},
     {'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
      'acl', 'restore', 'base_facts', 'extension', 'stack_state'},
