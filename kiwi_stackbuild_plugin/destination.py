@@ -26,7 +26,11 @@ def check_exports(texts: Iterable[str]) -> None:
         if reference.kind != 'transport' or text.startswith('containers-storage:'):
             raise _no_transport(text)
         if text.startswith('docker://'):
-            check_docker(text, '--export')
+            if '@' in check_docker(text, '--export'):
+                raise KiwiStashArgumentInvalid(
+                    f'--export {text!r}: a digest is what a copy has, not where it goes',
+                    'docker://host/name:tag'
+                )
         else:
             _check_path(text)
 
@@ -37,9 +41,10 @@ def _no_transport(text: str) -> KiwiStashArgumentInvalid:
     )
 
 
-def check_docker(text: str, option: str) -> str:
+def check_docker(text: str, option: str, tag: str = '') -> str:
     """Check a docker:// reference and return host/name:tag.
 
+    :param tag: the tag where the reference has none, otherwise latest
     :raises KiwiStashArgumentInvalid: with the rule that is broken
     """
     try:
@@ -53,7 +58,8 @@ def check_docker(text: str, option: str) -> str:
             f'{option} {text!r}: docker:// needs a registry host',
             'docker://host/name:tag'
         )
-    return target.tagged
+    return target.tagged if target.tag or target.digest or not tag \
+        else f'{target.tagged.rpartition(":")[0]}:{tag}'
 
 
 def _check_path(text: str) -> None:

@@ -16,11 +16,12 @@ from kiwi_stackbuild_plugin.errors import (
 )
 from kiwi_stackbuild_plugin.extras import Extras, decode
 from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.lookup import (
+    DEFAULT_LOOKUP, Lookup, check_age, fetch_copy, fetch_named, fetch_short
+)
 from kiwi_stackbuild_plugin.record import read_record, trusted_moment
 from kiwi_stackbuild_plugin.reference import Reference, parse_reference
-from kiwi_stackbuild_plugin.store import (
-    LOCAL, copy_in, find_image, list_stashes, pull_image
-)
+from kiwi_stackbuild_plugin.store import LOCAL, find_image, list_stashes
 from kiwi_stackbuild_plugin.tree import open_below
 from kiwi_stackbuild_plugin.workspace import Workspace
 
@@ -64,55 +65,55 @@ def extras_of(info: ImageInfo) -> Extras:
 
 
 def resolve_image(
-    space: Workspace, text: str, option: str, registry: Optional[str] = None
+    space: Workspace, text: str, option: str, lookup: Lookup = DEFAULT_LOOKUP
 ) -> ImageInfo:
     """Find the image of a reference; what names another place is fetched.
 
-    :param registry: where plain names are pulled from, --from-registry
-    :raises KiwiStashImageNotFound: if it is nowhere
+    :raises KiwiStashImageNotFound: if it is nowhere, or too old
     """
     reference = parse_reference(text, option)
-    if reference.kind == 'transport':
-        image_id = _fetch(space, reference, option)
-    elif registry is not None and reference.kind == 'name' and not reference.host:
-        image_id = pull_image(_join(registry, reference))
-    else:
-        found = _find_local(reference)
-        if found is not None:
-            return found
-        if not reference.host:
-            raise _unknown(reference, option)
-        log.info('Pulling %s', reference.tagged)
-        image_id = pull_image(reference.tagged)
-    info = find_image(image_id)
-    if info is None:
-        raise KiwiStashImageNotFound(f'{option} {text!r}: gone after it was fetched')
+    info = (
+        _fetch(space, reference, option, lookup)
+        if reference.kind == 'transport' else _find(reference, option, lookup)
+    )
+    check_age(info, text, lookup)
     return info
 
 
+def _find(reference: Reference, option: str, lookup: Lookup) -> ImageInfo:
+    plain = reference.kind == 'name' and not reference.host
+    if plain and lookup.registry is not None:
+        return fetch_named(_join(lookup.registry, reference), lookup, 'always')
+    if reference.host not in ('', LOCAL):
+        return fetch_named(reference.tagged, lookup)
+    found = _find_local(reference)
+    if found is not None:
+        return found
+    if plain and lookup.pull not in (None, 'never'):
+        return fetch_short(reference.tagged, lookup)
+    raise _unknown(reference, option)
+
+
 def _find_local(reference: Reference) -> Optional[ImageInfo]:
-    if reference.kind == 'id' or reference.host:
-        name = (
-            reference.text.partition(':')[2] or reference.text
-            if reference.kind == 'id' else reference.tagged
-        )
-        return find_image(name)
+    if reference.kind == 'id':
+        return find_image(reference.text.partition(':')[2] or reference.text)
+    if reference.host:
+        return find_image(reference.tagged)
     return find_image(f'{LOCAL}/{reference.tagged}') or find_image(reference.tagged)
 
 
-def _fetch(space: Workspace, reference: Reference, option: str) -> str:
+def _fetch(
+    space: Workspace, reference: Reference, option: str, lookup: Lookup
+) -> ImageInfo:
     if reference.text.startswith('docker://'):
-        target = check_docker(reference.text, option)
-        log.info('Pulling %s', target)
-        return pull_image(target)
+        return fetch_named(check_docker(reference.text, option), lookup)
     if reference.text.startswith('containers-storage:'):
         name = reference.text.partition(':')[2].lstrip('@')
         info = find_image(name)
         if info is None:
             raise KiwiStashImageNotFound(f'{option} {reference.text}: no such image')
-        return info.image_id
-    log.info('Reading %s', reference.text)
-    return copy_in(space, reference.text)
+        return info
+    return fetch_copy(space, reference.text, lookup)
 
 
 def check_registry(registry: str) -> str:
@@ -135,9 +136,7 @@ def check_registry(registry: str) -> str:
 
 
 def _join(registry: str, reference: Reference) -> str:
-    name = f'{check_registry(registry)}/{reference.tagged}'
-    log.info('Pulling %s', name)
-    return name
+    return f'{check_registry(registry)}/{reference.tagged}'
 
 
 def _unknown(reference: Reference, option: str) -> KiwiStashImageNotFound:
@@ -156,18 +155,19 @@ def _unknown(reference: Reference, option: str) -> KiwiStashImageNotFound:
 
 def resolve_base(
     space: Workspace, root_fd: int, name: str, explicit: Optional[str],
-    no_base: bool, now: Optional[int]
+    no_base: bool, now: Optional[int], lookup: Lookup = DEFAULT_LOOKUP
 ) -> Optional[Base]:
     """Return the base of a root tree: the first rule of the design that applies.
 
     :param name: name:tag of the stash to be written
     :param explicit: what --base says
     :param now: the present moment, see record.take_moment
+    :param lookup: how --base is looked up
     """
     if no_base:
         return None
     if explicit is not None:
-        info = resolve_image(space, explicit, '--base')
+        info = resolve_image(space, explicit, '--base', lookup)
         moment = _recorded_moment(root_fd, info, now)
         return Base(info, 'as asked for', moment)
     return (
@@ -213,11 +213,11 @@ def _base_of_import(space: Workspace, root_fd: int) -> Optional[Base]:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
         log.info('Reading the image this root tree was derived from')
-        image_id = copy_in(space, f'oci-archive:/proc/{os.getpid()}/fd/{fd}')
+        archive = f'oci-archive:/proc/{os.getpid()}/fd/{fd}'
+        info = fetch_copy(space, archive, DEFAULT_LOOKUP, any_platform=True)
     finally:
         os.close(fd)
-    info = find_image(image_id)
-    return Base(info, 'the root tree was derived from it') if info else None
+    return Base(info, 'the root tree was derived from it')
 
 
 def _base_of_name(name: str) -> Optional[Base]:

@@ -11,6 +11,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
+from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.delta import (
@@ -25,9 +26,11 @@ from kiwi_stackbuild_plugin.extras import (
     Extras, amend, encode, find_root_extra, watch
 )
 from kiwi_stackbuild_plugin.image import timestamp
+from kiwi_stackbuild_plugin.exports import export_all
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
 from kiwi_stackbuild_plugin.locks import locked
+from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
 from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
 from kiwi_stackbuild_plugin.record import take_moment, write_record
@@ -61,6 +64,7 @@ class StashRequest:
     dry_run: bool = False
     strict: bool = False
     verify: bool = False
+    access: Access = DEFAULT_ACCESS
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def stash(request: StashRequest) -> str:
             started, take_moment(tree.fd)
         )
         base = resolve_base(
-            space, tree.fd, name, request.base, request.no_base, job.moment
+            space, tree.fd, name, request.base, request.no_base, job.moment,
+            Lookup(access=request.access)
         )
         return _store_tree(job, base, extra)
     raise AssertionError('not reached: clean_exit() swallows nothing')
@@ -231,9 +236,7 @@ def _publish(
     write_record(
         job.tree.fd, image_id, job.name, info.digest if info else '', job.moment
     )
-    for destination in job.request.exports:
-        log.info('Copying to %s', destination)
-        store.export_image(image_id, destination)
     log.info(stash_summary(
         job.name, image_id, layer, base, time.monotonic() - job.started
     ))
+    export_all(job.name, image_id, job.request.exports, job.request.access)

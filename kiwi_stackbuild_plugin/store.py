@@ -2,18 +2,17 @@
 """The only place that speaks to podman and skopeo about stored images."""
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from contextlib import contextmanager
-from typing import Iterator, List, Optional
+from typing import Iterator, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.command import (
     last_line, require_tools, run_command
 )
 from kiwi_stackbuild_plugin.errors import (
-    KiwiStashArgumentInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
+    KiwiStashArgumentInvalid, KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.image import Document, ImageInfo, info_from_inspect
 from kiwi_stackbuild_plugin.locks import in_use, unless_in_use
@@ -134,7 +133,11 @@ def _unmount(image_id: str) -> None:
     run_command(['podman', 'image', 'unmount', image_id], check=False)
 
 
-def add_image(space: Workspace, layout: str, image_id: str) -> None:
+def add_image(
+    space: Workspace, layout: str, image_id: str,
+    platform: Sequence[str] = (), options: Sequence[str] = (),
+    timeout: Optional[float] = None
+) -> None:
     """Bring the image of a layout into the storage, without a name.
 
     Layers that the storage has already need not be in the layout. An image
@@ -142,16 +145,27 @@ def add_image(space: Workspace, layout: str, image_id: str) -> None:
 
     :param layout: skopeo's reference of the image, 'oci:directory:name'
     :param image_id: what the image will be
+    :param platform: skopeo's options that choose from a list of images
+    :param options: more options for skopeo copy
+    :param timeout: seconds, None for no limit
     """
     if find_image(image_id) is None:
         space.note(IMAGE, image_id)
-        run_command(['skopeo', 'copy', layout, f'containers-storage:@{image_id}'])
+        run_command([
+            'skopeo', *platform, 'copy', *options, layout,
+            f'containers-storage:@{image_id}'
+        ], timeout=timeout)
 
 
 def tag_image(space: Workspace, image_id: str, name: str) -> None:
     """Give an image a name; this is what publishes a stash."""
-    run_command(['podman', 'tag', image_id, name])
+    name_image(image_id, name)
     space.forget(IMAGE, image_id)
+
+
+def name_image(image_id: str, name: str) -> None:
+    """Give a stored image one more name."""
+    run_command(['podman', 'tag', image_id, name])
 
 
 def unmount_unused(image_id: str) -> bool:
@@ -176,50 +190,3 @@ def remove_unnamed(image_id: str) -> None:
         run_command(
             ['skopeo', 'delete', f'containers-storage:@{image_id}'], check=False
         )
-
-
-def pull_image(name: str) -> str:
-    """Pull an image from its registry and return its ID.
-
-    :param name: host/name:tag or host/name@digest
-    :raises KiwiStashImageNotFound: with the reason the registry gave
-    """
-    result = run_command(
-        ['podman', 'pull', '--quiet', f'docker://{name}'], check=False,
-        timeout=network_timeout()
-    )
-    if result.returncode:
-        raise KiwiStashImageNotFound(
-            f'{name}: cannot be pulled: {last_line(result.stderr)}'
-        )
-    return result.stdout.split()[-1]
-
-
-def copy_in(space: Workspace, reference: str) -> str:
-    """Bring an image of any skopeo transport into the storage, return its ID.
-
-    It gets no name: a name written in an archive must not move one of ours.
-
-    :raises KiwiStashImageNotFound: with the reason skopeo gave
-    """
-    result = run_command(
-        ['skopeo', 'inspect', '--config', '--raw', reference], check=False,
-        timeout=network_timeout()
-    )
-    if result.returncode:
-        raise KiwiStashImageNotFound(
-            f'{reference}: cannot be read: {last_line(result.stderr)}'
-        )
-    config = result.stdout.encode('utf-8', 'surrogateescape')
-    image_id = hashlib.sha256(config).hexdigest()
-    add_image(space, reference, image_id)
-    space.forget(IMAGE, image_id)
-    return image_id
-
-
-def export_image(image_id: str, destination: str) -> None:
-    """Copy a stored image to a registry, archive or layout."""
-    run_command(
-        ['skopeo', 'copy', f'containers-storage:@{image_id}', destination],
-        timeout=network_timeout()
-    )

@@ -7,9 +7,17 @@ usage: kiwi-ng system stash -h | --help
            [--base=<image> | --no-base]
            [--label=<key=value>...]
            [--export=<transport:reference>...]
+           [--authfile=<file>]
+           [--cert-dir=<directory>]
+           [--tls-verify=<true|false>]
            [--strict]
            [--verify]
            [--dry-run]
+       kiwi-ng system stash --container-name=<name> --export=<transport:reference>...
+           [--tag=<name>]
+           [--authfile=<file>]
+           [--cert-dir=<directory>]
+           [--tls-verify=<true|false>]
        kiwi-ng system stash --list
        kiwi-ng system stash help
 
@@ -17,24 +25,31 @@ commands:
     stash
         store a root tree as a container image, the stash. Only the
         difference to the image the tree came from, its base, is
-        stored, as one layer
+        stored, as one layer. Without a root tree: copy the stash of
+        the given name to other places
     stash help
         show manual page for stash command
 
 options:
+    --authfile=<file>
+        file of logins for registries. By default that of podman
     --base=<image>
         image to store the difference to: a stash name, an image ID,
         a registry reference or a transport:reference. By default
         the image the root tree came from
+    --cert-dir=<directory>
+        directory with the CA certificate (*.crt) of a registry, and
+        with a client certificate where it wants one
     --container-name=<name>
         name of the stash. By default the name in the image
         description of the root tree, in lower case
     --dry-run
         show what would be stored, store nothing
     --export=<transport:reference>
-        copy the finished stash there as well, for example to
-        docker://host/name:tag or oci-archive:file.tar. This option
-        can be specified multiple times
+        copy the finished stash there as well: docker://host/name:tag
+        (by default the tag of the stash), oci-archive:file.tar or
+        oci:directory:tag. This option can be specified multiple
+        times
     --label=<key=value>
         label to set on the stash. This option can be specified
         multiple times
@@ -50,6 +65,9 @@ options:
         they are named and left out
     --tag=<name>
         tag of the stash. By default set to: latest
+    --tls-verify=<true|false>
+        ask registries for TLS with a valid certificate. By default
+        as the tools are configured, which is true
     --verify
         compare the content of all files, whatever their times say
 """
@@ -78,18 +96,30 @@ def stash_command(args: Mapping[str, Any]) -> None:
         print_stashes()
         return
     Privileges.check_for_root_permissions()
+    from kiwi_stackbuild_plugin.access import make_access
+    access = make_access(
+        args['--authfile'], args['--tls-verify'], args['--cert-dir']
+    )
+    tag = 'latest' if args['--tag'] is None else args['--tag']
+    # docopt tells a repeated option twice where two usages have it
+    exports = tuple(dict.fromkeys(args['--export'] or ()))
+    if args['--root'] is None:
+        from kiwi_stackbuild_plugin.export import ExportRequest, export
+        export(ExportRequest(args['--container-name'], tag, exports, access))
+        return
     from kiwi_stackbuild_plugin.stash import StashRequest, stash
     text = stash(StashRequest(
         root=args['--root'],
         container_name=args['--container-name'],
-        tag='latest' if args['--tag'] is None else args['--tag'],
+        tag=tag,
         base=args['--base'],
         no_base=bool(args['--no-base']),
         labels=tuple(args['--label'] or ()),
-        exports=tuple(args['--export'] or ()),
+        exports=exports,
         dry_run=bool(args['--dry-run']),
         strict=bool(args['--strict']),
-        verify=bool(args['--verify'])
+        verify=bool(args['--verify']),
+        access=access
     ))
     if text:
         print(text)

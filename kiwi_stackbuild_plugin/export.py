@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The use case "stash --export" without a root tree: copy a stored stash."""
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Tuple
+
+from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.destination import check_exports
+from kiwi_stackbuild_plugin.errors import KiwiStashImageNotFound
+from kiwi_stackbuild_plugin.exports import export_all
+from kiwi_stackbuild_plugin.reference import check_stash_name
+from kiwi_stackbuild_plugin.signals import clean_exit
+
+log = logging.getLogger('kiwi')
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What "system stash" without --root was asked for; fields are its options."""
+
+    container_name: str
+    tag: str = 'latest'
+    exports: Tuple[str, ...] = ()
+    access: Access = DEFAULT_ACCESS
+
+
+def export(request: ExportRequest) -> None:
+    """Copy a stored stash to registries, archives and layouts.
+
+    :raises KiwiStackBuildError: if there is no such stash, or a copy failed
+    """
+    check_stash_name(request.container_name, request.tag, '--container-name')
+    check_exports(request.exports)
+    store.require_storage_tools()
+    name = f'{request.container_name}:{request.tag}'
+    with clean_exit():
+        info = store.find_image(f'{store.LOCAL}/{name}')
+        if info is None or not labels.is_stash(info.labels):
+            raise KiwiStashImageNotFound(
+                f'--container-name {name!r}: no such stash',
+                'those there are: kiwi-ng system stash_list'
+            )
+        export_all(name, info.image_id, request.exports, request.access)
+        log.info('%s is copied', name)

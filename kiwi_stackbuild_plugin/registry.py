@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The only place that speaks to podman and skopeo about images elsewhere.
+
+Their own configuration holds: registries.conf, auth.json, certs.d, policy.json.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Tuple
+
+from kiwi.defaults import Defaults
+
+from kiwi_stackbuild_plugin.access import Access
+from kiwi_stackbuild_plugin.command import run_command
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashImageNotFound, KiwiStashToolFailed
+)
+from kiwi_stackbuild_plugin.image import Document, oci_architecture
+from kiwi_stackbuild_plugin.store import add_image, network_timeout
+from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
+from kiwi_stackbuild_plugin.workspace import IMAGE, Workspace
+
+#: skopeo waits 1 s and 2 s in between; podman has retries of its own
+_RETRIES = ['--retry-times=2']
+_VARIANTS = {'armv6l': 'v6', 'armv7l': 'v7'}
+_CATALOG_LIMIT = 10000
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What stands behind a reference, before its layers are fetched.
+
+    created is RFC 3339, architecture as OCI names it.
+    """
+
+    image_id: str
+    created: str
+    architecture: str
+
+
+def inspect_offer(reference: str, access: Access) -> Offer:
+    """Look what a reference offers for kiwi's architecture; a small transfer.
+
+    :param reference: any of skopeo's
+    :raises KiwiStashImageNotFound: with the reason
+    """
+    text = _skopeo(
+        [*_platform('--override-'), 'inspect', '--config', '--raw'],
+        reference, access, 'cannot be read'
+    )
+    image_id = hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
+    config = _parse(text, reference)
+    return Offer(
+        image_id, str(config.get('created') or ''),
+        str(config.get('architecture') or '')
+    )
+
+
+def pull_image(name: str, access: Access) -> str:
+    """Pull an image from its registry into the storage and return its ID.
+
+    Layers that the storage has are not fetched again.
+
+    :param name: host/name:tag, host/name@digest, or a short name of podman's
+    :raises KiwiStashImageNotFound: with the reason the registry gave
+    """
+    result = run_command(
+        ['podman', 'pull', '--quiet', *_platform('--'), *access.options(), name],
+        check=False, timeout=network_timeout()
+    )
+    if result.returncode:
+        reason, hint = explain(result.stderr)
+        raise KiwiStashImageNotFound(f'{name}: cannot be pulled: {reason}', hint)
+    return result.stdout.split()[-1]
+
+
+def copy_in(
+    space: Workspace, reference: str, offer: Offer, access: Access
+) -> str:
+    """Bring an image of any skopeo transport into the storage, return its ID.
+
+    It gets no name: a name written in an archive must not move one of ours.
+
+    :param offer: what inspect_offer() found behind the reference
+    """
+    add_image(
+        space, reference, offer.image_id, _platform('--override-'),
+        access.options('src-'), network_timeout()
+    )
+    space.forget(IMAGE, offer.image_id)
+    return offer.image_id
+
+
+def push_image(image_id: str, destination: str, access: Access) -> None:
+    """Copy a stored image to a registry, archive or layout.
+
+    A registry gets only the layers it lacks: those it may have are compressed
+    first and asked for by digest.
+
+    :raises KiwiStashToolFailed: with the reason
+    """
+    remote = destination.startswith('docker://')
+    more = ['--dest-precompute-digests', *access.options('dest-')] if remote else []
+    result = run_command(
+        [
+            'skopeo', 'copy', '--quiet', *_RETRIES, *more,
+            f'containers-storage:@{image_id}', destination
+        ], check=False, timeout=network_timeout()
+    )
+    if result.returncode:
+        reason, hint = explain(result.stderr)
+        raise KiwiStashToolFailed(
+            without_secrets(f'copying to {destination} failed: {reason}'), hint
+        )
+
+
+def read_remote(name: str, access: Access) -> Tuple[str, Document, Document]:
+    """Return digest, manifest and config of an image in a registry.
+
+    Of a manifest list they are those for kiwi's architecture.
+
+    :param name: host/name:tag
+    :raises KiwiStashImageNotFound: with the reason
+    """
+    text = _raw(name, access)
+    manifest = _parse(text, name)
+    for entry in manifest.get('manifests') or []:
+        platform = entry.get('platform') or {}
+        if platform.get('architecture') == wanted_architecture():
+            name = f'{name.rpartition(":")[0]}@{entry["digest"]}'
+            text = _raw(name, access)
+            manifest = _parse(text, name)
+            break
+    config = _skopeo(
+        [*_platform('--override-'), 'inspect', '--config', '--raw'],
+        f'docker://{name}', access, 'cannot be read'
+    )
+    digest = hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
+    return f'sha256:{digest}', manifest, _parse(config, name)
+
+
+def list_tags(name: str, access: Access) -> List[str]:
+    """Return the tags of a repository.
+
+    :param name: host/name
+    :raises KiwiStashImageNotFound: with the reason
+    """
+    text = _skopeo(['list-tags'], f'docker://{name}', access, 'cannot be listed')
+    return sorted(_parse(text, name).get('Tags') or [])
+
+
+def list_repositories(host: str, access: Access) -> List[str]:
+    """Return the repositories in a registry's catalog, as host/name.
+
+    :raises KiwiStashImageNotFound: if the registry does not tell
+    """
+    options = [
+        word for word in access.options() if not word.startswith('--cert-dir')
+    ]
+    result = run_command(
+        [
+            'podman', 'search', f'--limit={_CATALOG_LIMIT}', '--format={{.Name}}',
+            *options, f'{host}/'
+        ], check=False, timeout=network_timeout(), env=_certificates(access)
+    )
+    if result.returncode:
+        reason, hint = explain(result.stderr)
+        raise KiwiStashImageNotFound(f'{host}: cannot be listed: {reason}', hint)
+    return sorted(set(result.stdout.split()))
+
+
+def wanted_architecture() -> str:
+    """Return the architecture kiwi builds for, --target-arch, as OCI names it."""
+    return oci_architecture(Defaults.get_platform_name())
+
+
+def _certificates(access: Access) -> Optional[Dict[str, str]]:
+    """Podman 4's search takes no --cert-dir; a directory of CAs it does take."""
+    if access.cert_dir is None:
+        return None
+    return {'SSL_CERT_DIR': f'{access.cert_dir}:/etc/ssl/certs'}
+
+
+def _platform(prefix: str) -> List[str]:
+    variant = _VARIANTS.get(Defaults.get_platform_name())
+    return [f'{prefix}arch={wanted_architecture()}'] + (
+        [f'{prefix}variant={variant}'] if variant else []
+    )
+
+
+def _raw(name: str, access: Access) -> str:
+    return _skopeo(
+        ['inspect', '--raw'], f'docker://{name}', access, 'cannot be read'
+    )
+
+
+def _skopeo(
+    words: List[str], reference: str, access: Access, failure: str
+) -> str:
+    more = access.options() if reference.startswith('docker://') else []
+    result = run_command(
+        ['skopeo', *words, *_RETRIES, *more, reference], check=False,
+        timeout=network_timeout()
+    )
+    if result.returncode:
+        reason, hint = explain(result.stderr)
+        raise KiwiStashImageNotFound(f'{reference}: {failure}: {reason}', hint)
+    return result.stdout
+
+
+def _parse(text: str, reference: str) -> Document:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise KiwiStashImageNotFound(f'{reference}: what is there is no image')
+    return document

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What podman and skopeo say when a registry fails: the reason, and a hint."""
+from __future__ import annotations
+
+import re
+from typing import Tuple
+
+from kiwi_stackbuild_plugin.command import last_line
+
+#: user and password in a URL, and the query, where object stores have keys
+_LOGIN = re.compile(r'(?<=://)[^/@\s"]+@')
+_QUERY = re.compile(r'(?<=://)([^\s"?]+)\?[^\s"]+')
+_AUTHORIZATION = re.compile(r'\b(Basic|Bearer) [A-Za-z0-9+/=._~-]+', re.IGNORECASE)
+
+#: words of an error and what to do about it; the first that fits
+_HINTS = (
+    (r'connection refused|no route to host|no such host|i/o timeout|network is unreach',
+     'is the registry up, and is its name and port right?'),
+    (r'x509|certificate', 'give the directory of its CA with --cert-dir, or put the CA '
+     'into /etc/containers/certs.d/<host>/'),
+    (r'server gave HTTP response to HTTPS', 'it speaks no TLS: --tls-verify=false'),
+    (r'unauthorized|authentication required|access .*denied|forbidden',
+     'podman login <host>, or give a file of logins with --authfile'),
+    (r'image index|manifest list|no image found', 'see --target-arch of kiwi-ng'),
+    (r'manifest unknown|name unknown|not found',
+     "what there is: kiwi-ng system stash_list --remote=<host>"),
+    (r'digest|does not match',
+     'the registry serves something else than was asked for: do not use it'),
+    (r'connection reset|unexpected EOF|broken pipe|\bEOF$',
+     'repeat the command: what has arrived is not sent again'),
+)
+
+
+def explain(stderr: str) -> Tuple[str, str]:
+    """Return the reason in one line, without secrets, and a hint or nothing."""
+    reason = without_secrets(last_line(stderr))
+    reason = re.sub(r'^Error: ', '', reason)
+    reason = re.sub(r'^Error parsing image name ".*?": ', '', reason)
+    for words, hint in _HINTS:
+        if re.search(words, reason):
+            return reason, hint
+    return reason, ''
+
+
+def without_secrets(text: str) -> str:
+    """Return text with logins, queries and tokens in it blotted out."""
+    text = _LOGIN.sub('***@', text)
+    text = _QUERY.sub(r'\1?***', text)
+    return _AUTHORIZATION.sub(r'\1 ***', text)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands typed at the kiwi installed, whose use cases only note the request."""
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any, Callable, Iterator, List, Optional, Tuple
+
+import kiwi.kiwi
+import pytest
+from kiwi.cli import Cli
+
+Kiwi = Callable[..., int]
+
+
+@pytest.fixture
+def separate_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what the call before left in kiwi's modules."""
+    log = logging.getLogger('kiwi')
+    for name in ('global_args', 'subcommand_args'):
+        if hasattr(Cli, name):
+            monkeypatch.setattr(Cli, name, {})
+    monkeypatch.setattr(os, 'geteuid', lambda: 0)
+    level = log.level
+    yield
+    log.setLevel(level)
+
+
+@pytest.fixture
+def kiwi_ng(monkeypatch: pytest.MonkeyPatch, separate_calls: None) -> Kiwi:
+    """Run kiwi's own main function; the exit status."""
+    def call(*words: str) -> int:
+        monkeypatch.setattr(sys, 'argv', ['kiwi-ng', *words])
+        try:
+            kiwi.kiwi.main()
+        except SystemExit as issue:
+            return int(issue.code or 0) if not isinstance(issue.code, str) else 1
+        return 0
+    return call
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """What the use cases were called with; they do nothing."""
+    made: List[Any] = []
+
+    def listing(name: Optional[str] = None) -> Tuple[str, Optional[str]]:
+        made.append(('list', name))
+        return ('list', name)
+
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash', made.append)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.export.export', made.append)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stackbuild.stackbuild', made.append)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.list_stashes', listing)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.format_json', 'json {}'.format)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.format_table', 'table {}'.format)
+    return made
