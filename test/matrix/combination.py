@@ -16,7 +16,9 @@ from matrix.environments import (
     uninstall_plugin
 )
 
-UNIT_TESTS = ('kiwi_call_test.py', 'tasks_test.py', 'typer_plugin_test.py')
+UNIT_TESTS = (
+    'kiwi_call_test.py', 'tasks_test.py', 'tasks_usage_test.py', 'typer_plugin_test.py'
+)
 
 
 def run_combination(
@@ -51,6 +53,8 @@ def unit_tests(environment: Environment) -> None:
     told = subprocess.run(
         [
             str(environment.path / 'bin/pytest'), '-q', '-p', 'no:cacheprovider',
+            # what kiwi's own dependencies are warned about on some Python
+            '-o', 'filterwarnings=default',
             *(str(REPOSITORY / 'test/unit' / name) for name in UNIT_TESTS)
         ], cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False
