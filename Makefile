@@ -51,7 +51,8 @@ matrix: setup  ## The same tests on other versions of kiwi
 	@test/matrix/run $(ARGS)
 
 vm: setup  ## From a container to a booting machine
-	@test/vm/run $(ARGS)
+	@tools/system-packages vm
+	@.venv/bin/python test/vm/run.py $(ARGS)
 
 soak: setup  ## Many rounds, kills and parallel runs
 	@test/soak/run $(ARGS)

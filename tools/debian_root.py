@@ -134,7 +134,7 @@ def _run_kiwi(command: List[str], work: str) -> None:
     except OSError as issue:
         raise RootPrepareFailed(f'{command[0]}: {issue.strerror}') from issue
     finally:
-        _stop_agent(f'{work}/gnupg')
+        stop_agent(f'{work}/gnupg')
     if process.returncode:
         told = process.stdout.decode(errors='replace').splitlines()[-25:]
         raise RootPrepareFailed('\n'.join([
@@ -160,7 +160,7 @@ def _remove_root(target: str) -> None:
     shutil.rmtree(target, ignore_errors=True)
 
 
-def _stop_agent(home: str) -> None:
+def stop_agent(home: str) -> None:
     """End the gpg-agent of our own gpg home (gpg starts it by itself)."""
     if shutil.which('gpgconf'):
         subprocess.run(

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a container to a machine that boots: stash, stackbuild, QEMU, log in.
+
+Everything is in one temporary directory with a podman storage of its own.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Dict, List
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+sys.path[:0] = [str(REPOSITORY / 'test'), str(REPOSITORY / 'tools')]
+
+from debian_root import (
+    MirrorUnavailable, RootPrepareFailed, find_repository, kiwi_environment,
+    prepare_root, stop_agent
+)
+from machine import Machine, MachineFailed, booted
+from storages import make_storage, remove_storage
+
+KIWI = os.environ.get('KIWI_NG') or str(Path(sys.executable).parent / 'kiwi-ng')
+DESCRIPTION = REPOSITORY / 'demo/vm'
+#: one file of the container, one of the description on top of it
+FROM_BASE = ('etc/stash-base', 'This file is from the container.')
+FROM_ROLE = ('etc/stash-role', 'This machine was a container.')
+BASE_PACKAGES = ('apt', 'base-files', 'python3')
+
+
+class StepFailed(Exception):
+    """A command failed; the text has the end of its output."""
+
+
+class Steps:
+    """Runs commands in one work directory and prints how long each took."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        for name in ('gnupg', 'tmp'):
+            (work / name).mkdir(mode=0o700)
+        self.environment: Dict[str, str] = {
+            **kiwi_environment(str(work)), **make_storage(work / 'storage')
+        }
+
+    def kiwi(self, text: str, *words: str, seconds: float = 3600) -> float:
+        """Run kiwi-ng and return the seconds it took.
+
+        :raises StepFailed: it fails or takes longer than allowed
+        """
+        command = [
+            KIWI, f'--logfile={self.work}/kiwi.log', f'--temp-dir={self.work}/tmp',
+            *words
+        ]
+        start = time.monotonic()
+        try:
+            done = subprocess.run(
+                command, env=self.environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                timeout=seconds
+            )
+        except subprocess.TimeoutExpired as issue:
+            raise StepFailed(f'{text}: no end after {seconds:.0f} s') from issue
+        if done.returncode:
+            told = re.split(r'[\r\n]+', done.stdout.decode(errors='replace'))
+            raise StepFailed('\n'.join([f'{text} failed:', *told[-25:]]))
+        took = time.monotonic() - start
+        say(text, took)
+        return took
+
+
+def say(text: str, seconds: float) -> None:
+    """Print one line of the result."""
+    print(f'{text:<58}{seconds:7.1f} s', flush=True)
+
+
+def stash_base(steps: Steps) -> float:
+    """Prepare the container's root and stash it; return kiwi's seconds."""
+    root = steps.work / 'base'
+    start = time.monotonic()
+    prepare_root(str(root), kiwi=KIWI)
+    prepared = time.monotonic() - start
+    say('kiwi-ng system prepare: a small Debian root', prepared)
+    (root / FROM_BASE[0]).write_text(FROM_BASE[1] + '\n', encoding='utf-8')
+    steps.kiwi(
+        'kiwi-ng system stash', 'system', 'stash', f'--root={root}',
+        '--container-name=vm-base'
+    )
+    shutil.rmtree(root)
+    return prepared
+
+
+def build(steps: Steps, profile: str) -> Path:
+    """Build a disk from the stash and the description; return the disk."""
+    target = steps.work / profile
+    steps.kiwi(
+        f'kiwi-ng system stackbuild: container to disk, {profile}',
+        f'--profile={profile}', f'--shared-cache-dir={steps.work}/cache-{profile}',
+        'system', 'stackbuild', '--stash=vm-base', f'--description={DESCRIPTION}',
+        f'--target-dir={target}', '--', f'--set-repo={find_repository().kiwi_argument()}'
+    )
+    return find_disk(target)
+
+
+def find_disk(target: Path) -> Path:
+    """Return the raw disk in a target directory."""
+    found: List[Path] = sorted(target.glob('*.raw'))
+    if len(found) != 1:
+        raise StepFailed(f'{target}: {len(found)} disks, not 1')
+    return found[0]
+
+
+def boot(disk: Path, log: Path, uefi: bool) -> None:
+    """Start the machine, log in, look at the files."""
+    start = time.monotonic()
+    with booted(disk, log, uefi) as machine:
+        machine.wait_for('login: ', 600)
+        say(f'booted to "login:" on the serial console ({machine.accelerator})',
+            time.monotonic() - start)
+        log_in(machine)
+        for name, wanted in (FROM_BASE, FROM_ROLE):
+            told = machine.run(f'cat /{name}')
+            if told != wanted:
+                raise MachineFailed(f'/{name} holds {told!r}, not {wanted!r}')
+            print(f'  /{name}: {told}', flush=True)
+        kernel = machine.run('uname -sr; test -d /sys/firmware/efi && echo UEFI || echo BIOS')
+        print(f'  {" ".join(kernel.split())}', flush=True)
+        if uefi != kernel.endswith('UEFI'):
+            raise MachineFailed(f'the machine was started by the wrong firmware: {kernel}')
+
+
+def log_in(machine: Machine) -> None:
+    """Log in as root, with the password of the description."""
+    machine.send('root')
+    machine.wait_for('assword: ', 60)
+    machine.send('linux')
+    machine.wait_for(r'# $', 120)
+
+
+def compare(steps: Steps, limit: float) -> None:
+    """Build the same disk with kiwi alone, from packages."""
+    description = steps.work / 'scratch-description'
+    shutil.copytree(DESCRIPTION, description)
+    config = description / 'config.xml'
+    packages = ''.join(f'<package name="{name}"/>' for name in BASE_PACKAGES)
+    config.write_text(config.read_text(encoding='utf-8').replace(
+        '</image>', f'<packages type="bootstrap">{packages}</packages></image>'
+    ), encoding='utf-8')
+    steps.kiwi(
+        'the same from scratch: kiwi-ng system build', '--profile=bios',
+        f'--shared-cache-dir={steps.work}/cache-scratch', 'system', 'build',
+        f'--description={description}', f'--target-dir={steps.work}/scratch',
+        f'--set-repo={find_repository().kiwi_argument()}', seconds=limit
+    )
+
+
+def show(work: Path, given: argparse.Namespace) -> None:
+    """All steps."""
+    steps = Steps(work)
+    try:
+        prepared = stash_base(steps)
+        for profile in ('bios', 'uefi') if given.uefi else ('bios',):
+            disk = build(steps, profile)
+            boot(disk, work / f'console-{profile}.log', profile == 'uefi')
+            if given.keep:
+                kept = shutil.copy(disk, f'{given.keep}-{profile}.raw')
+                print(f'  kept: {kept}')
+            shutil.rmtree(work / profile)
+        if given.compare:
+            compare(steps, given.compare)
+        else:
+            print(f'Not done again: the {prepared:.1f} s of system prepare '
+                  '(--compare measures a whole build)')
+    finally:
+        stop_agent(f'{work}/gnupg')
+        remove_storage(work / 'storage')
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--uefi', action='store_true', help='a machine with UEFI as well')
+    parser.add_argument(
+        '--compare', type=float, nargs='?', const=1800, metavar='SECONDS',
+        help='build from scratch as well, for at most that long'
+    )
+    parser.add_argument('--keep', metavar='PATH', help='copy the disks to PATH-bios.raw')
+    given = parser.parse_args()
+    if os.geteuid():
+        print('vm: needs root, as building images does', file=sys.stderr)
+        return 1
+    work = Path(tempfile.mkdtemp(prefix='stash-vm.', dir='/var/tmp'))
+    try:
+        show(work, given)
+    except (
+        MachineFailed, MirrorUnavailable, RootPrepareFailed, StepFailed, OSError
+    ) as issue:
+        print(f'vm: {issue}\nvm: left for a look: {work}', file=sys.stderr)
+        return 1
+    shutil.rmtree(work)
+    print('vm: done, everything removed again')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
