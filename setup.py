@@ -2,8 +2,11 @@
 """Packaging of the plugin: two packages, one distribution for kiwi 9.24 to 11."""
 import os
 import re
+import sys
 
 from setuptools import setup
+# setuptools' own copy
+from distutils.command.install_data import install_data  # isort: skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -25,6 +28,24 @@ def read_version() -> str:
     return found[1]
 
 
+class InstallData(install_data):
+    """Install the manual pages, which are made from the documentation."""
+
+    def run(self) -> None:
+        """Make the pages, then install them with the other files."""
+        sys.path.insert(0, os.path.join(HERE, 'doc/source'))
+        try:
+            from manual_pages import write_pages
+        except ImportError as issue:
+            # a build without the requirements in pyproject.toml
+            self.warn(f'no manual pages: {issue}')
+        else:
+            build = self.get_finalized_command('build').build_base
+            pages = write_pages(os.path.join(build, 'man'))
+            self.data_files = [*self.data_files, ('share/man/man8', pages)]
+        super().run()
+
+
 setup(
     name='kiwi_stackbuild_plugin',
     version=read_version(),
@@ -44,6 +65,10 @@ setup(
         'kiwi_stackbuild_plugin': ['*.rng', '*.rnc', 'py.typed'],
         'kiwi_stackbuild_typer_plugin': ['py.typed']
     },
+    data_files=[
+        ('share/doc/kiwi_stackbuild_plugin', ['README.rst', 'CHANGELOG.rst'])
+    ],
+    cmdclass={'install_data': InstallData},
     # what kiwi brings itself (docopt or typer, lxml, ...) is kiwi's business;
     # zstandard 0.20 is python3-zstandard of Debian 12
     install_requires=['kiwi>=9.24', 'zstandard>=0.20'],

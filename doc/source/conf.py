@@ -22,13 +22,3 @@ highlight_language = 'none'
 html_theme = 'alabaster'
 html_theme_options = {'description': 'Root trees as OCI images'}
 html_static_path: list = []
-
-_COMMANDS = {
-    'stash': 'store a root tree as a container image',
-    'stackbuild': 'build an image from stashes',
-    'stash_list': 'list the stashes',
-}
-man_pages = [
-    (f'commands/{name}', f'kiwi::system::{name}', text, author, 8)
-    for name, text in _COMMANDS.items()
-]

@@ -74,6 +74,8 @@ from typing import Any, Mapping
 from kiwi.privileges import Privileges
 from kiwi.tasks.base import CliTask
 
+from kiwi_stackbuild_plugin.tasks.output import print_text
+
 
 class SystemStackbuildTask(CliTask):  # type: ignore[misc]
     """The command "system stackbuild" of kiwi up to 10.3."""
@@ -122,4 +124,4 @@ def stackbuild_command(
         )
     ))
     if text:
-        print(text)
+        print_text(text)

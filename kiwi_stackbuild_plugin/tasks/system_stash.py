@@ -76,6 +76,8 @@ from typing import Any, Mapping
 from kiwi.privileges import Privileges
 from kiwi.tasks.base import CliTask
 
+from kiwi_stackbuild_plugin.tasks.output import print_text
+
 
 class SystemStashTask(CliTask):  # type: ignore[misc]
     """The command "system stash" of kiwi up to 10.3."""
@@ -122,4 +124,4 @@ def stash_command(args: Mapping[str, Any]) -> None:
         access=access
     ))
     if text:
-        print(text)
+        print_text(text)

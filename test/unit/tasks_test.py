@@ -183,6 +183,7 @@ def test_help_is_the_usage_text_without_a_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.setenv('MANPATH', str(tmp_path))
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     assert kiwi_ng('system', command, 'help') == 0
     assert capsys.readouterr().out.startswith(f'usage: kiwi-ng system {command} ')
     assert requests == []
@@ -225,6 +226,7 @@ def test_tasks_are_light_at_import() -> None:
     ], stdout=subprocess.PIPE, check=True).stdout.decode().split()
     assert told == [
         'kiwi_stackbuild_plugin', 'kiwi_stackbuild_plugin.tasks',
+        'kiwi_stackbuild_plugin.tasks.output',
         'kiwi_stackbuild_plugin.tasks.system_stackbuild',
         'kiwi_stackbuild_plugin.tasks.system_stash',
         'kiwi_stackbuild_plugin.tasks.system_stash_list',
