@@ -109,11 +109,11 @@ def encode(
         extras.items(), key=lambda item: (item[1] == Extra(sparse=True), item[0])
     ):
         text = f'{json.dumps(_text(path))}:{json.dumps(_document(extra))}'
-        room -= len(text) + 1
-        if room < 0:
+        if len(text) >= room:
             report(path, f'its {_what(extra)} would make a label too long')
-        else:
-            texts.append(text)
+            continue
+        texts.append(text)
+        room -= len(text) + 1
     return '{' + ','.join(texts) + '}'
 
 

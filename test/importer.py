@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Import stashes as stackbuild does it, without the build by kiwi that follows.
+
+Usage: importer.py <directory for temporary files> <root to make> <image>...
+"""
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+
+from kiwi_stackbuild_plugin.cleanup import open_space
+from kiwi_stackbuild_plugin.resolve import resolve_image
+from kiwi_stackbuild_plugin.root_import import import_images
+from kiwi_stackbuild_plugin.stacking import plan_stack
+
+
+def main(temp_dir: str, root: str, *names: str) -> None:
+    """Make a root of stashes."""
+    with ExitStack() as stack:
+        space = stack.enter_context(open_space(temp_dir))
+        images = [resolve_image(space, name, '--stash') for name in names]
+        import_images(plan_stack(space, images, stack), root)
+
+
+if __name__ == '__main__':
+    os.umask(0o077)
+    main(*sys.argv[1:])

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a label keeps of a tree: found, written, read, restored."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import pytest
+
+from kiwi_stackbuild_plugin import extras as module
+from kiwi_stackbuild_plugin.extras import (
+    ROOT, Extra, Extras, amend, decode, encode, find_root_extra, watch
+)
+from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
+from kiwi_stackbuild_plugin.tree import open_tree, scan
+from trees import describe
+from zoo import MOMENTS, holes, make_sparse, set_time, write
+
+AFTER_2262 = MOMENTS['after-2262']
+
+
+def fill(root: Path) -> Path:
+    write(root / 'd/plain', b'x')
+    set_time(write(root / 'd/\udcff\n', b'x'), -1)
+    os.symlink('plain', root / 'd/late')
+    set_time(root / 'd/late', AFTER_2262)
+    os.setxattr(write(root / 'd/xattr', b'x'), 'user.a=b', b'\0\xff')
+    os.setxattr(root / 'd/xattr', 'user.empty', b'')
+    os.setxattr(root / 'd/xattr', 'user.usual', b'u')
+    make_sparse(root / 'd/sparse', 1 << 20, {4096: b'x'})
+    set_time(root / 'd', -5)
+    os.setxattr(root, 'user.root', b'root')
+    return root
+
+
+WANTED: Extras = {
+    b'd': Extra(-5), b'd/\xff\n': Extra(-1), b'd/late': Extra(AFTER_2262),
+    b'd/xattr': Extra(None, (('user.a=b', b'\0\xff'), ('user.empty', b''))),
+    b'd/sparse': Extra(sparse=True)
+}
+
+
+def find(root: Path) -> Extras:
+    found: Extras = {}
+    fd = open_tree(str(root))
+    try:
+        entries = list(scan(fd))
+        assert list(watch(entries, fd, found)) == entries
+        return {**found, **find_root_extra(fd)}
+    finally:
+        os.close(fd)
+
+
+def label_of(extras: Extras) -> str:
+    lost: List[Tuple[bytes, str]] = []
+    text = encode(extras, lambda path, why: lost.append((path, why)))
+    assert not lost
+    return text
+
+
+def test_what_a_layer_does_not_hold_is_found(tmp_path: Path) -> None:
+    root = fill(tmp_path / 'root')
+    status = os.lstat(root)
+    assert find(root) == {
+        **WANTED, ROOT: Extra(status.st_mtime_ns, (('user.root', b'root'),))
+    }
+
+
+def test_label_is_read_back(tmp_path: Path) -> None:
+    found = find(fill(tmp_path / 'root'))
+    assert decode(label_of(found)) == found
+    assert label_of(dict(reversed(list(found.items())))) == label_of(found)
+    assert label_of(found).isascii()
+
+
+def test_label_does_not_depend_on_the_locale() -> None:
+    program = (
+        'from kiwi_stackbuild_plugin.extras import *;'
+        "print(encode({b'\\xc3\\xbc': Extra(-1), b'\\xff': Extra(-1)}, print))"
+    )
+    answers = {
+        subprocess.run(
+            [sys.executable, '-X', 'utf8=0', '-c', program], check=True,
+            capture_output=True, env={**os.environ, 'LC_ALL': locale}
+        ).stdout for locale in ('C', 'C.UTF-8')
+    }
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize('text', [
+    '', 'x', '[]', '{"a": 1}', '{"a": {"mtime": "x"}}', 'null', '{"a": {"xattrs": 3}}',
+    '{"a": {"xattrs": {"user.a": 5}}}', '[' * 100_000
+])
+def test_labels_of_strangers_say_nothing(text: str) -> None:
+    assert decode(text) == {}
+
+
+def test_label_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, 'LABEL_LIMIT', 100)
+    lost: Dict[bytes, str] = {}
+    text = encode({
+        b'a-sparse': Extra(sparse=True), b'z': Extra(-1),
+        b'b' * 60: Extra(-1, (('user.a', b''),), True)
+    }, lost.__setitem__)
+    assert len(text) <= 102
+    assert decode(text) == {b'z': Extra(-1), b'a-sparse': Extra(sparse=True)}
+    assert lost == {b'b' * 60: (
+        'its time, extended attributes, holes would make a label too long'
+    )}
+
+
+def test_many_small_files_are_not_opened(tmp_path: Path, monkeypatch: Any) -> None:
+    for number in range(10):
+        write(tmp_path / 'root' / str(number), b'x')
+    monkeypatch.setattr(module, 'open_below', None)
+    assert set(find(tmp_path / 'root')) == {ROOT}
+
+
+def test_stored_entries_are_amended(tmp_path: Path) -> None:
+    root = fill(tmp_path / 'root')
+    found = find(root)
+    fd = open_tree(str(root))
+    before = {entry.path: entry for entry in scan(fd)}
+    for path in WANTED:
+        stored = os.path.join(os.fsencode(root), path)
+        os.utime(stored, (0, 0), follow_symlinks=False)
+    os.removexattr(root / 'd/xattr', 'user.a=b')
+    os.removexattr(root / 'd/xattr', 'user.empty')
+    for entry in amend(scan(fd), found):
+        old = before[entry.path]
+        assert entry.xattrs == old.xattrs
+        if found.get(entry.path, Extra()).mtime is not None:
+            assert entry.stat.st_mtime_ns == old.stat.st_mtime_ns
+        for name in ('st_mode', 'st_ino', 'st_dev', 'st_nlink', 'st_size', 'st_rdev'):
+            assert getattr(entry.stat, name) == getattr(old.stat, name)
+    os.close(fd)
+
+
+def test_import_restores_them(tmp_path: Path) -> None:
+    root = fill(tmp_path / 'root')
+    found, wanted = find(root), describe(root)
+    subprocess.run(['cp', '-a', '--sparse=never', root, tmp_path / 'copy'], check=True)
+    copy = tmp_path / 'copy'
+    assert holes(copy / 'd/sparse') == 0
+    for path, extra in WANTED.items():
+        if extra.mtime is not None:
+            os.utime(
+                os.path.join(os.fsencode(copy), path), (0, 0), follow_symlinks=False
+            )
+    for key in ('user.a=b', 'user.empty'):
+        os.removexattr(copy / 'd/xattr', key)
+    fd = open_tree(str(copy))
+    gone = {b'gone/x': Extra(-1), b'd/gone': Extra(-1), b'd/plain/x': Extra(-1)}
+    restore_extras(fd, {**found, **gone, b'd/plain': Extra(sparse=True)})
+    os.close(fd)
+    assert describe(copy) == wanted
+    assert holes(copy / 'd/sparse') == holes(root / 'd/sparse') > 0
+
+
+def test_nothing_is_restored_through_a_link(tmp_path: Path) -> None:
+    outside = write(tmp_path / 'outside/file', bytes(1 << 16))
+    set_time(outside, 5)
+    root = tmp_path / 'root'
+    root.mkdir()
+    (root / 'd').symlink_to(outside.parent)
+    (root / 'f').symlink_to(outside)
+    fd = open_tree(str(root))
+    restore_extras(fd, {
+        b'd/file': Extra(-1, (('user.a', b''),), True), b'f': Extra(-1, (), True),
+        b'../outside/file': Extra(-1)
+    })
+    os.close(fd)
+    status = os.lstat(outside)
+    assert (status.st_mtime_ns, os.listxattr(outside), holes(outside)) == (5, [], 0)
+    assert os.lstat(root / 'f').st_mtime_ns == -1
+
+
+def test_attributes_that_cannot_be_set_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / 'root/file', b'x')
+    fd = open_tree(str(tmp_path / 'root'))
+    with caplog.at_level('WARNING', 'kiwi'):
+        restore_extras(fd, {b'file': Extra(None, (('nonsense', b'x'),))})
+    os.close(fd)
+    assert 'file: not all of it restored: ' in caplog.text
+
+
+def test_root_directory_is_restored(tmp_path: Path) -> None:
+    fd = open_tree(str(tmp_path))
+    restore_root(fd, 0o3711, 5, 2**31, Extra(-7, (('user.a', b'1'),)))
+    status = os.fstat(fd)
+    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o3711, 5, 2**31)
+    assert (status.st_mtime_ns, os.getxattr(fd, 'user.a')) == (-7, b'1')
+    restore_root(fd, 0o755, 0, 0, Extra())
+    assert os.fstat(fd).st_mtime_ns == -7
+    os.close(fd)
+
+
+def test_label_is_json_that_people_can_read() -> None:
+    assert json.loads(label_of({b'var/log/lastlog': Extra(sparse=True)})) == {
+        'var/log/lastlog': {'sparse': True}
+    }
