@@ -49,7 +49,7 @@ class Machine:
             if not self._read(end - time.monotonic()):
                 last = '\n'.join(self._seen.splitlines()[-15:])
                 raise MachineFailed(
-                    f'{pattern!r} did not come in {seconds:.0f} s; log: {self._log}\n{last}'
+                    f'{pattern!r} did not come in {seconds:.0f} s; the last lines:\n{last}'
                 )
 
     def send(self, line: str) -> None:
