@@ -27,7 +27,7 @@ log = logging.getLogger('kiwi')
 
 _SIGNS_OF_A_ROOT = ('image', 'etc', 'usr', 'bin')
 #: what a rebuild needs, though kiwi puts it into no image
-_NEEDED = ('image', '.kconfig')
+_NEEDED = ('image', '.profile', '.kconfig')
 _SHOWN = 10
 
 

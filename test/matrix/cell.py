@@ -119,6 +119,8 @@ def rebuild(cell: Cell) -> None:
     check('etc/hostname' in names and 'usr/bin/link' not in names, f'{sorted(names)}')
     hostname = target / 'build/image-root/etc/hostname'
     check(hostname.read_text() == 'changed\n', 'an old file')
+    # kiwi 9 keeps it out of images, its scripts read it
+    check((target / 'build/image-root/.profile').exists(), 'no .profile')
     again = cell.system(
         'stackbuild', f'--stash={cell.name}', f'--target-dir={target}', status=(1,)
     )
