@@ -105,7 +105,7 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     config['history'] = _history_of(config.get('history') or [], count)
     # an image of its own: another run takes its own away when it ends
     config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
-    layout = os.path.join(space.path, f'chain-{count}')
+    layout = os.path.join(space.path, f'chain-{image.image_id[:12]}-{count}')
     make_layout(layout)
     layers = store.read_manifest(image.image_id)['layers'][:count]
     image_id = add_image(layout, config, layers, None, {})
