@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable, List
 
 from matrix.base import Cell, Failed, check, kiwi_version
-from matrix.cell import Outcome, help_texts, run_cell
+from matrix.cell import Outcome, run_cell
 from matrix.environments import (
     REPOSITORY, Environment, EnvironmentFailed, install_plugin, make_environment, pip,
     uninstall_plugin
@@ -71,7 +71,11 @@ def plugin_first(
     pip(environment, 'uninstall', '-q', '-y', 'kiwi')
     pip(environment, 'install', '-q', '--no-deps', str(wheel))
     pip(environment, 'install', '-q', '--no-deps', f'kiwi=={kiwi}')
-    help_texts(cell)
+    for command in ('stash', 'stackbuild', 'stash_list'):
+        usage = cell.system(command, 'help')
+        check(f'usage: kiwi-ng system {command} ' in usage, f'{command} help: {usage}')
+    shown = cell.system('stash', '--help', status=(0, 1))
+    check('--base' in shown, f'stash --help: {shown}')
 
 
 def uninstalled(environment: Environment, cell: Cell) -> None:
