@@ -15,10 +15,9 @@ from typing import Dict, Iterator, List, Optional, Sequence
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHONS = ('3.9', '3.10', '3.11', '3.12', '3.13')
-#: what the distribution is made of
-_SOURCES = (
-    'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.rst', 'LICENSE',
-    'kiwi_stackbuild_plugin', 'kiwi_stackbuild_typer_plugin'
+#: what the distribution is not made of
+_NO_SOURCES = (
+    '.*', 'build', 'dist', '*.egg-info', '__pycache__', 'test', 'bench', 'demo'
 )
 
 
@@ -159,22 +158,17 @@ def build_wheel(where: Path) -> Path:
     """Build the distribution from a copy: nothing is left in the repository."""
     import sys
     with tempfile.TemporaryDirectory(prefix='matrix-wheel.') as scratch:
-        for name in _SOURCES:
-            source = REPOSITORY / name
-            if source.is_dir():
-                shutil.copytree(
-                    source, Path(scratch, name),
-                    ignore=shutil.ignore_patterns('__pycache__')
-                )
-            elif source.exists():
-                shutil.copy(source, scratch)
+        copy = Path(scratch, 'source')
+        shutil.copytree(
+            REPOSITORY, copy, ignore=shutil.ignore_patterns(*_NO_SOURCES)
+        )
         told = run([
             sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps',
-            '--wheel-dir', str(where), scratch
+            '--wheel-dir', str(where), str(copy)
         ])
     wheels = list(where.glob('kiwi_stackbuild_plugin-*.whl'))
     if told.returncode or len(wheels) != 1:
-        raise EnvironmentFailed(f'no wheel: {_last_line(told.stdout)}')
+        raise EnvironmentFailed(f'no wheel: {told.stdout[-2000:]}')
     return wheels[0]
 
 
