@@ -68,6 +68,25 @@ def info_from_inspect(data: Mapping[str, Any]) -> ImageInfo:
     )
 
 
+def info_from_config(
+    config: Mapping[str, Any], image_id: str, digest: str, size: int
+) -> ImageInfo:
+    """Tell of an image that is not stored, from its config.
+
+    :param digest: of the manifest
+    :param size: bytes of the layers as they are transferred
+    """
+    return ImageInfo(
+        image_id=image_id, digest=digest, size=size,
+        created=config.get('created') or '',
+        labels=(config.get('config') or {}).get('Labels') or {},
+        layers=tuple((config.get('rootfs') or {}).get('diff_ids') or ()),
+        architecture=config.get('architecture') or '',
+        author=config.get('author') or '',
+        history=tuple(config.get('history') or ())
+    )
+
+
 def timestamp() -> str:
     """Return the moment of creation, RFC 3339 in UTC.
 

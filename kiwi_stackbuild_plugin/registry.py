@@ -17,7 +17,9 @@ from kiwi_stackbuild_plugin.command import run_command
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashImageNotFound, KiwiStashToolFailed
 )
-from kiwi_stackbuild_plugin.image import Document, oci_architecture
+from kiwi_stackbuild_plugin.image import (
+    Document, ImageInfo, info_from_config, oci_architecture
+)
 from kiwi_stackbuild_plugin.store import add_image, network_timeout
 from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
 from kiwi_stackbuild_plugin.workspace import IMAGE, Workspace
@@ -50,10 +52,9 @@ def inspect_offer(reference: str, access: Access) -> Offer:
         [*_platform('--override-'), 'inspect', '--config', '--raw'],
         reference, access, 'cannot be read'
     )
-    image_id = hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
     config = _parse(text, reference)
     return Offer(
-        image_id, str(config.get('created') or ''),
+        _digest(text), str(config.get('created') or ''),
         str(config.get('architecture') or '')
     )
 
@@ -116,10 +117,10 @@ def push_image(image_id: str, destination: str, access: Access) -> None:
         )
 
 
-def read_remote(name: str, access: Access) -> Tuple[str, Document, Document]:
-    """Return digest, manifest and config of an image in a registry.
+def read_remote(name: str, access: Access) -> Tuple[ImageInfo, List[int]]:
+    """Return an image in a registry, and the bytes of its layers there.
 
-    Of a manifest list they are those for kiwi's architecture.
+    Of a manifest list it is the one for kiwi's architecture.
 
     :param name: host/name:tag
     :raises KiwiStashImageNotFound: with the reason
@@ -127,8 +128,7 @@ def read_remote(name: str, access: Access) -> Tuple[str, Document, Document]:
     text = _raw(name, access)
     manifest = _parse(text, name)
     for entry in manifest.get('manifests') or []:
-        platform = entry.get('platform') or {}
-        if platform.get('architecture') == wanted_architecture():
+        if (entry.get('platform') or {}).get('architecture') == wanted_architecture():
             name = f'{name.rpartition(":")[0]}@{entry["digest"]}'
             text = _raw(name, access)
             manifest = _parse(text, name)
@@ -137,8 +137,10 @@ def read_remote(name: str, access: Access) -> Tuple[str, Document, Document]:
         [*_platform('--override-'), 'inspect', '--config', '--raw'],
         f'docker://{name}', access, 'cannot be read'
     )
-    digest = hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
-    return f'sha256:{digest}', manifest, _parse(config, name)
+    sizes = [int(layer.get('size', 0)) for layer in manifest.get('layers') or []]
+    return info_from_config(
+        _parse(config, name), _digest(config), f'sha256:{_digest(text)}', sum(sizes)
+    ), sizes
 
 
 def list_tags(name: str, access: Access) -> List[str]:
@@ -188,6 +190,10 @@ def _platform(prefix: str) -> List[str]:
     return [f'{prefix}arch={wanted_architecture()}'] + (
         [f'{prefix}variant={variant}'] if variant else []
     )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
 
 
 def _raw(name: str, access: Access) -> str:

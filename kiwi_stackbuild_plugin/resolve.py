@@ -116,8 +116,8 @@ def _fetch(
     return fetch_copy(space, reference.text, lookup)
 
 
-def check_registry(registry: str) -> str:
-    """Check what --from-registry says; return host, port and prefix.
+def check_registry(registry: str, option: str = '--from-registry') -> str:
+    """Check what names a registry; return host, port and prefix.
 
     :raises KiwiStashArgumentInvalid: if it cannot be a registry
     """
@@ -129,7 +129,7 @@ def check_registry(registry: str) -> str:
         valid = False
     if not valid:
         raise KiwiStashArgumentInvalid(
-            f'--from-registry {registry!r}: not a registry',
+            f'{option} {registry!r}: not a registry',
             'HOST, HOST:PORT or HOST/PREFIX'
         )
     return place

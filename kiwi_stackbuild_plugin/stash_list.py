@@ -1,65 +1,61 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The use case "stash_list": what is stored, from podman's storage by label."""
+"""The use case "stash_list": what is stored here, or offered by a registry."""
 from __future__ import annotations
 
-import json
-import re
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import List, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin import labels, store
-from kiwi_stackbuild_plugin.errors import printable
+from kiwi_stackbuild_plugin.access import Access
+from kiwi_stackbuild_plugin.chain import read_chain
+from kiwi_stackbuild_plugin.errors import KiwiStashImageNotFound
 from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.report import human_age, human_size
-from kiwi_stackbuild_plugin.resolve import is_own_stash
-
-_COLUMNS = (
-    'NAME', 'TAG', 'IMAGE ID', 'CREATED', 'SIZE', 'LAYER', 'LAYERS', 'TYPE', 'BASE'
+from kiwi_stackbuild_plugin.listing import (
+    StashInfo, describe, format_json, format_table, is_listed
 )
+from kiwi_stackbuild_plugin.reference import parse_reference
+from kiwi_stackbuild_plugin.registry import (
+    list_repositories, list_tags, read_remote
+)
+from kiwi_stackbuild_plugin.resolve import check_registry
 
+log = logging.getLogger('kiwi')
 
-@dataclass(frozen=True)
-class StashInfo:
-    """One stash; sizes in bytes, created in RFC 3339 UTC, fields as in JSON."""
+__all__ = ['StashInfo', 'format_json', 'format_table', 'list_remote', 'list_stashes']
 
-    name: str
-    tag: str
-    id: str
-    digest: str
-    created: str
-    size: int
-    layer_size: Optional[int]
-    layers: int
-    base: Optional[Dict[str, str]]
-    description: bool
-    type: Optional[str]
-    profiles: List[str]
-    packagemanager: Optional[str]
-    author: str
+#: a registry is asked so many questions at a time
+_PARALLEL = 8
 
 
 def list_stashes(name: Optional[str] = None) -> List[StashInfo]:
-    """Return the stashes, sorted by name and tag.
+    """Return the stashes that are stored, sorted by name and tag.
 
-    :param name: only those of this name, or name:tag
+    :param name: only those of this name, or name:tag, with their chains
     """
     store.require_storage_tools()
     found = [
-        _describe(info, *_split(full_name))
-        for info in store.list_stashes() if _is_listed(info)
-        for full_name in info.names
+        _local(info, full_name, name is not None)
+        for info in store.list_stashes() if is_listed(info)
+        for full_name in info.names if name is None or _is_called(full_name, name)
     ]
-    wanted = [
-        stash for stash in found
-        if name in (None, stash.name, f'{stash.name}:{stash.tag}')
-    ]
-    return sorted(wanted, key=lambda stash: (stash.name, stash.tag))
+    return sorted(found, key=lambda stash: (stash.name, stash.tag))
 
 
-def _is_listed(info: ImageInfo) -> bool:
-    """Tell a stash from an image that merely inherited its labels."""
-    return labels.SCHEMA not in info.labels or is_own_stash(info)
+def _local(info: ImageInfo, full_name: str, with_chain: bool) -> StashInfo:
+    known = info.labels.get(labels.LAYER_SIZE, '').isdecimal()
+    sizes: Sequence[int] = (
+        () if known and not with_chain else store.layer_sizes(info)
+    )
+    return describe(
+        info, *_split(full_name), sizes,
+        read_chain(info.layers, info.history, sizes) if with_chain else None
+    )
+
+
+def _is_called(full_name: str, wanted: str) -> bool:
+    name, tag = _split(full_name)
+    return wanted in (name, f'{name}:{tag}')
 
 
 def _split(full_name: str) -> Tuple[str, str]:
@@ -68,53 +64,68 @@ def _split(full_name: str) -> Tuple[str, str]:
     return name[len(prefix):] if name.startswith(prefix) else name, tag
 
 
-def _describe(info: ImageInfo, name: str, tag: str) -> StashInfo:
-    told = info.labels
-    own = labels.SCHEMA in told
-    size = told.get(labels.LAYER_SIZE, '')
-    base_name = told.get(labels.BASE_NAME, '')
-    base = {'name': base_name, 'digest': told.get(labels.BASE_DIGEST, '')}
-    return StashInfo(
-        name=name, tag=tag, id=info.image_id, digest=info.digest,
-        created=_utc(info.created), size=info.size,
-        layer_size=int(size) if size.isdecimal() else store.top_layer_size(info),
-        layers=len(info.layers), base=base if own and base_name else None,
-        description=bool(told.get(labels.DESCRIPTION_DIGEST)) or not own,
-        type=told.get(labels.TYPE) or None,
-        profiles=[word for word in told.get(labels.PROFILES, '').split(',') if word],
-        packagemanager=told.get(labels.PACKAGE_MANAGER) or None,
-        author=told.get(labels.AUTHORS) or told.get(labels.MAINTAINER) or info.author
-    )
+def list_remote(
+    place: str, name: Optional[str], access: Access
+) -> List[StashInfo]:
+    """Return the stashes that a registry offers, sorted by name and tag.
+
+    :param place: host or host/prefix
+    :param name: only those of this name, or name:tag; then the registry needs
+        no catalog, which many do not have, and the chain is shown
+    :raises KiwiStashImageNotFound: if the registry does not tell
+    """
+    store.require_storage_tools()
+    host, _, prefix = check_registry(place, '--remote').partition('/')
+    if name is not None:
+        target = parse_reference(
+            '/'.join(part for part in (host, prefix, name) if part), '<name>'
+        )
+        names = _names(f'{host}/{target.name}', access, target.tag)
+    else:
+        names = [
+            full for repository in _repositories(host, prefix, access)
+            for full in _names(repository, access)
+        ]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        found = list(pool.map(
+            lambda full: _remote(full, access, name is not None), names
+        ))
+    return [stash for stash in found if stash is not None]
 
 
-def _utc(created: str) -> str:
-    """Return podman's time, which has nanoseconds and a zone, in UTC seconds."""
-    text = re.sub(r'\.\d+', '', created).replace('Z', '+00:00')
+def _repositories(host: str, prefix: str, access: Access) -> List[str]:
+    """Return the repositories below a prefix, or the one that it is itself."""
+    place = f'{host}/{prefix}'.rstrip('/')
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return created
-    return moment.astimezone(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
+        return [
+            name for name in list_repositories(host, access)
+            if f'{name}/'.startswith(f'{place}/')
+        ]
+    except KiwiStashImageNotFound:
+        if not prefix:
+            raise
+        log.info('%s has no catalog, asking for %s itself', host, place)
+        return [place]
 
 
-def format_json(stashes: Sequence[StashInfo]) -> str:
-    """Return the list as one JSON document."""
-    document: Dict[str, Any] = {'stashes': [asdict(stash) for stash in stashes]}
-    return json.dumps(document, indent=4)
+def _names(repository: str, access: Access, tag: str = '') -> List[str]:
+    return [
+        f'{repository}:{found}' for found in list_tags(repository, access)
+        if tag in ('', found)
+    ]
 
 
-def format_table(stashes: Sequence[StashInfo]) -> str:
-    """Return the list as an aligned table, for people."""
-    rows = [_COLUMNS] + [(
-        stash.name, stash.tag, stash.id[:12], human_age(stash.created),
-        human_size(stash.size),
-        '-' if stash.layer_size is None else human_size(stash.layer_size),
-        str(stash.layers), stash.type or '-',
-        stash.base['name'] if stash.base else '-'
-    ) for stash in stashes]
-    shown = [[printable(cell).replace('\n', ' ') for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown)]
-    return '\n'.join(
-        '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-        for row in shown
+def _remote(full_name: str, access: Access, with_chain: bool) -> Optional[StashInfo]:
+    """Return a stash in a registry, None if it is another kind of image."""
+    try:
+        info, sizes = read_remote(full_name, access)
+    except KiwiStashImageNotFound as issue:
+        log.warning('%s', issue.summary)
+        return None
+    if not labels.is_stash(info.labels) or not is_listed(info):
+        return None
+    name, _, tag = full_name.rpartition(':')
+    return describe(
+        info, name, tag, sizes,
+        read_chain(info.layers, info.history, sizes) if with_chain else None
     )

@@ -95,10 +95,10 @@ def read_manifest(image_id: str) -> Document:
     return _inspect(['--raw', f'containers-storage:@{image_id}'])
 
 
-def top_layer_size(info: ImageInfo) -> Optional[int]:
-    """Return the bytes of an image's newest layer as its manifest has them."""
+def layer_sizes(info: ImageInfo) -> List[int]:
+    """Return the bytes of an image's layers as its manifest has them."""
     layers = read_manifest(info.image_id).get('layers') or []
-    return int(layers[-1]['size']) if layers else None
+    return [int(layer['size']) for layer in layers]
 
 
 def read_config(image_id: str) -> Document:

@@ -208,9 +208,17 @@ def make_stash_list() -> 'typer.Typer':
             Optional[str],
             typer.Argument(metavar=told.metavar, help=told.text)
         ] = None,
-        form: Annotated[Optional[str], option(usage, '--format')] = None
+        form: Annotated[Optional[str], option(usage, '--format')] = None,
+        remote: Annotated[Optional[str], option(usage, '--remote')] = None,
+        authfile: Annotated[Optional[str], option(usage, '--authfile')] = None,
+        cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
+        tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None
     ) -> None:
-        request('stash_list', {'<name>': name, '--format': form})
+        request('stash_list', {
+            '<name>': name, '--format': form, '--remote': remote,
+            '--authfile': authfile, '--cert-dir': cert_dir,
+            '--tls-verify': tls_verify
+        })
 
     return stash_list
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import ctypes
+import hashlib
 import json
 import os
 import secrets
@@ -13,10 +14,12 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from proxy import Proxy
+from storages import Storage, remove_storage
 
 SERVER = 'docker-registry'
 USER = 'kiwi'
@@ -195,3 +198,39 @@ def is_installed() -> bool:
         os.access(os.path.join(path, SERVER), os.X_OK)
         for path in os.environ.get('PATH', '').split(':')
     )
+
+
+def write_list(registry: Registry, name: str, tags: List[str]) -> None:
+    """Put a list of images that are there, tagged by architecture, as 'all'."""
+    kind = 'application/vnd.oci.image.manifest.v1+json'
+    entries = []
+    for tag in tags:
+        data = registry.request(f'{name}/manifests/{tag}', kind=kind)
+        entries.append({
+            'mediaType': kind, 'size': len(data),
+            'digest': f'sha256:{hashlib.sha256(data).hexdigest()}',
+            'platform': {'os': 'linux', 'architecture': tag}
+        })
+    kind = 'application/vnd.oci.image.index.v1+json'
+    registry.request(f'{name}/manifests/all', json.dumps({
+        'schemaVersion': 2, 'mediaType': kind, 'manifests': entries
+    }).encode(), kind)
+
+
+def add_bulk(root: Path, size: int = 2_000_000) -> None:
+    """Give a root tree some bytes that nothing compresses."""
+    with open('/dev/urandom', 'rb') as source:
+        (root / 'usr/bulk').write_bytes(source.read(size))
+
+
+@contextmanager
+def other_storage(where: Path, name: str = 'second') -> Iterator[Storage]:
+    """Give another host for a block: a storage of its own, empty at first."""
+    temp_dir = where / f'temp-{name}'
+    temp_dir.mkdir()
+    storage = Storage(where / f'storage-{name}', temp_dir)
+    try:
+        yield storage
+        assert not storage.left_overs()
+    finally:
+        remove_storage(storage.where)

@@ -2,25 +2,44 @@
 """
 usage: kiwi-ng system stash_list -h | --help
        kiwi-ng system stash_list help
-       kiwi-ng system stash_list [--format=<json|table>] [<name>]
+       kiwi-ng system stash_list [--format=<json|table>]
+           [--remote=<URI>]
+           [--authfile=<file>]
+           [--cert-dir=<directory>]
+           [--tls-verify=<true|false>]
+           [<name>]
 
 commands:
     stash_list
-        list the stashes in the storage of podman
+        list the stashes in the storage of podman, or those that a
+        registry offers
     stash_list help
         show manual page for stash_list command
 
 options:
+    --authfile=<file>
+        file of logins for registries. By default that of podman
+    --cert-dir=<directory>
+        directory with the CA certificate (*.crt) of a registry, and
+        with a client certificate where it wants one
     --format=<json|table>
         form of the list. By default a table on a terminal and json
         otherwise
+    --remote=<URI>
+        registry to list, HOST or HOST/PREFIX, instead of the storage
+    --tls-verify=<true|false>
+        ask registries for TLS with a valid certificate. By default
+        as the tools are configured, which is true
     <name>
-        name of the stash to list. By default all are listed
+        name, or name:tag, of the stash to list, with the chain of
+        its layers. By default all are listed
 """
 import sys
-from typing import Optional
+from typing import Any, Mapping, Optional
 
 from kiwi.tasks.base import CliTask
+
+from kiwi_stackbuild_plugin.tasks.output import print_text
 
 
 class SystemStash_ListTask(CliTask):  # type: ignore[misc]
@@ -47,14 +66,16 @@ class SystemStash_ListTask(CliTask):  # type: ignore[misc]
             from kiwi_stackbuild_plugin.tasks.manual_page import show_manual
             show_manual('kiwi::system::stash_list', __doc__)
         else:
-            print_stashes(args['<name>'], args['--format'])
+            print_stashes(args['<name>'], args['--format'], args)
 
 
 def print_stashes(
-    name: Optional[str] = None, form: Optional[str] = None
+    name: Optional[str] = None, form: Optional[str] = None,
+    args: Mapping[str, Any] = {}
 ) -> None:
-    """Print the stashes in the storage.
+    """Print the stashes in the storage, or in a registry.
 
+    :param args: the options that have to do with a registry
     :param form: json or table; without it a table if we print to a terminal
     :raises KiwiStashArgumentInvalid: for any other form
     """
@@ -67,7 +88,13 @@ def print_stashes(
             f'--format {form!r} is not known', 'it is json or table'
         )
     from kiwi_stackbuild_plugin.stash_list import (
-        format_json, format_table, list_stashes
+        format_json, format_table, list_remote, list_stashes
     )
-    stashes = list_stashes(name)
-    print(format_json(stashes) if form == 'json' else format_table(stashes))
+    if args.get('--remote') is None:
+        stashes = list_stashes(name)
+    else:
+        from kiwi_stackbuild_plugin.access import make_access
+        stashes = list_remote(args['--remote'], name, make_access(
+            args['--authfile'], args['--tls-verify'], args['--cert-dir']
+        ))
+    print_text(format_json(stashes) if form == 'json' else format_table(stashes))

@@ -10,6 +10,7 @@ from typing import Iterator, List
 import pytest
 from apt_sources import MirrorUnavailable
 from debian_root import prepare_root
+from registries import Registry
 from storages import KIWI, Storage, remove_storage
 from trees import make_root
 
@@ -64,3 +65,11 @@ def fast(tmp_path: Path) -> List[str]:
     config = tmp_path / 'kiwi.yml'
     config.write_text('xz:\n  - options: -0 -T0\n')
     return ['--config', str(config)]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    """Give a registry of its own."""
+    server = Registry(tmp_path / 'registry')
+    yield server
+    server.close()

@@ -20,7 +20,7 @@ def test_list_is_empty_at_first(storage: Storage) -> None:
 
 def test_list_has_what_the_contract_says(storage: Storage, root: Path) -> None:
     storage.kiwi('stash', '--root', str(root))
-    stash = storage.stash('small')
+    stash = storage.stashes()[0]
     assert list(stash) == [
         'name', 'tag', 'id', 'digest', 'created', 'size', 'layer_size', 'layers',
         'base', 'description', 'type', 'profiles', 'packagemanager', 'author'
@@ -30,6 +30,24 @@ def test_list_has_what_the_contract_says(storage: Storage, root: Path) -> None:
     assert stash['author'] == 'Test Author'
     table = storage.kiwi('stash_list', '--format=table', 'small:latest').stdout
     assert re.search(r'^small +latest +' + stash['id'][:12], table, re.MULTILINE)
+
+
+def test_one_name_is_listed_with_its_chain(storage: Storage, root: Path) -> None:
+    storage.kiwi('stash', '--root', str(root))
+    (root / 'etc/role').write_text('web')
+    (root / 'etc/hostname').unlink()
+    storage.kiwi('stash', '--root', str(root))
+    stash = storage.stash('small:latest')
+    first, second = stash['chain']
+    assert first['added'] > 5
+    assert (first['changed'], first['removed']) == (0, 0)
+    counts = second['added'], second['changed'], second['removed']
+    assert counts == (1, 1, 1), 'role, the directory it is in, hostname'
+    assert second['size'] == stash['layer_size']
+    assert second['author'] == 'Test Author'
+    assert second['created'] == stash['created']
+    table = storage.kiwi('stash_list', '--format=table', 'small').stdout
+    assert re.search(r' 1 +1 +1 +Test Author$', table, re.MULTILINE)
 
 
 def test_list_knows_the_older_plugin_and_not_descendants(

@@ -34,9 +34,9 @@ LAYERS: Tuple[Set[str], ...] = (
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
     {'layout', 'stash_labels', 'report', 'checks', 'verify', 'exports'},
     {'new_image'},
-    {'stacking'},
+    {'stacking', 'chain'},
     {'root_import', 'remember'},
-    {'build_plan'},
+    {'build_plan', 'listing'},
     {'stash', 'export', 'stackbuild', 'stash_list'},                    # 3
     {'tasks.manual_page'},                                              # 4
     {'tasks.system_stash', 'tasks.system_stackbuild', 'tasks.system_stash_list'},

@@ -58,3 +58,13 @@ def test_registries_cannot_be_reached_so(
     assert kiwi_ng('system', 'stash', '--root=/r', words) == 1
     assert requests == []
     assert says in caplog.text
+
+
+def test_list_of_a_registry(
+    kiwi_ng: Kiwi, requests: List[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kiwi_ng(
+        'system', 'stash_list', '--remote=h/p', '--tls-verify=false', 'name'
+    ) == 0
+    assert requests == [('h/p', 'name', Access(tls_verify=False))]
+    assert capsys.readouterr().out.splitlines()[-1] == "json ('h/p', 'name')"
