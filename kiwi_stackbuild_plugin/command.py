@@ -78,7 +78,7 @@ def run_command(
     )
     if check and result.returncode:
         raise KiwiStashToolFailed(
-            f'{_brief(argv)}: {_reason(result)}'
+            f'{_brief(argv)}: {reason_of(result)}'
         )
     return result
 
@@ -130,7 +130,8 @@ def last_line(text: str) -> str:
     return logged[1].replace('\\"', '"') if logged else lines[-1]
 
 
-def _reason(result: CommandResult) -> str:
+def reason_of(result: CommandResult) -> str:
+    """Return why a tool failed: what it said last, and its exit status."""
     told = last_line(result.stderr)
     if result.returncode < 0:
         return f'ended by signal {-result.returncode}: {told}'

@@ -118,14 +118,18 @@ def trusted_moment(
 
 def _new_file(fd: int) -> int:
     """Make a file of ours; what a killed run or a stranger left goes first."""
-    try:
-        os.unlink(_NEW, dir_fd=fd)
-    except FileNotFoundError:
-        pass
+    _remove_new(fd)
     return os.open(
         _NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644,
         dir_fd=fd
     )
+
+
+def _remove_new(fd: int) -> None:
+    try:
+        os.unlink(_NEW, dir_fd=fd)
+    except FileNotFoundError:
+        pass
 
 
 @contextmanager
@@ -134,7 +138,13 @@ def _image_directory(root_fd: int) -> Iterator[int]:
     fd = open_below(root_fd, IMAGE_DIR)
     try:
         before = os.fstat(fd)
-        yield fd
-        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+        try:
+            yield fd
+        except OSError:
+            # a full disk leaves an empty file
+            _remove_new(fd)
+            raise
+        finally:
+            os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
     finally:
         os.close(fd)

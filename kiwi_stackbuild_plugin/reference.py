@@ -25,7 +25,8 @@ _HOST = re.compile(
     r'(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|\[[0-9a-fA-F:]+\]'
     r'|[A-Za-z0-9.-]+(?=:))(?::[0-9]{1,5})?'
 )
-_NAME_LIMIT = 255
+#: 255 for podman, which counts 'localhost/' as well
+_NAME_LIMIT = 245
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import contextmanager
 from typing import Iterator, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.command import (
-    last_line, require_tools, run_command
+    last_line, reason_of, require_tools, run_command
 )
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashToolFailed
@@ -65,8 +66,8 @@ def find_image(name: str) -> Optional[ImageInfo]:
         ['podman', 'image', 'inspect', '--', name], check=False
     )
     if result.returncode == 0:
-        return info_from_inspect(json.loads(result.stdout)[0])
-    if any(words in result.stderr.lower() for words in _UNKNOWN):
+        return _infos(result.stdout)[0]
+    if _is_unknown(result.stderr):
         return None
     raise KiwiStashToolFailed(
         f'podman cannot read its storage: {last_line(result.stderr)}'
@@ -86,8 +87,26 @@ def list_stashes() -> List[ImageInfo]:
     ids = list(dict.fromkeys(found.stdout.split()))
     if not ids:
         return []
-    result = run_command(['podman', 'image', 'inspect', '--', *ids])
-    return [info_from_inspect(data) for data in json.loads(result.stdout)]
+    result = run_command(['podman', 'image', 'inspect', '--', *ids], check=False)
+    if result.returncode and not _is_unknown(result.stderr):
+        raise KiwiStashToolFailed(
+            f'podman cannot read its storage: {last_line(result.stderr)}'
+        )
+    # another run may have removed one since
+    return _infos(result.stdout)
+
+
+def _is_unknown(stderr: str) -> bool:
+    return any(words in stderr.lower() for words in _UNKNOWN)
+
+
+def _infos(text: str) -> List[ImageInfo]:
+    try:
+        return [info_from_inspect(data) for data in json.loads(text)]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise KiwiStashToolFailed(
+            'podman image inspect: what it says is not JSON of images'
+        ) from None
 
 
 def read_manifest(image_id: str) -> Document:
@@ -107,9 +126,13 @@ def read_config(image_id: str) -> Document:
 
 
 def _inspect(arguments: List[str]) -> Document:
-    document: Document = json.loads(
-        run_command(['skopeo', 'inspect', *arguments]).stdout
-    )
+    text = run_command(['skopeo', 'inspect', *arguments]).stdout
+    try:
+        document: Document = json.loads(text)
+    except ValueError:
+        raise KiwiStashToolFailed(
+            'skopeo inspect: what it says is not JSON'
+        ) from None
     return document
 
 
@@ -118,9 +141,7 @@ def mounted(space: Workspace, image_id: str) -> Iterator[str]:
     """Mount an image read-only for a block and give the directory."""
     with in_use(_MOUNTED, image_id, storage_key()):
         space.note(MOUNT, image_id)
-        path = run_command(
-            ['podman', 'image', 'mount', image_id]
-        ).stdout.strip()
+        path = _mount(image_id)
         try:
             yield path
         finally:
@@ -128,9 +149,40 @@ def mounted(space: Workspace, image_id: str) -> Iterator[str]:
             space.forget(MOUNT, image_id)
 
 
+def _mount(image_id: str) -> str:
+    words = ['podman', 'image', 'mount', image_id]
+    result = run_command(words, check=False)
+    if result.returncode and _repair_mount(image_id, result.stderr):
+        result = run_command(words, check=False)
+    if result.returncode:
+        raise KiwiStashToolFailed(
+            f'podman image mount {image_id[:12]}: {reason_of(result)}'
+        )
+    return result.stdout.strip()
+
+
 def _unmount(image_id: str) -> None:
     """Take back one mount of an image; others may have it mounted too."""
-    run_command(['podman', 'image', 'unmount', image_id], check=False)
+    result = run_command(['podman', 'image', 'unmount', image_id], check=False)
+    if result.returncode:
+        _repair_mount(image_id, result.stderr)
+
+
+def _repair_mount(image_id: str, stderr: str) -> bool:
+    """Help podman out where it was killed as it took a mount back.
+
+    It then has removed the mount point, but still counts the mount, and can
+    neither mount nor unmount the image any more.
+    """
+    found = re.search(r'lstat (/\S+/merged): no such file', stderr)
+    if not found or not os.path.isdir(os.path.dirname(found[1])):
+        return False
+    try:
+        os.mkdir(found[1], 0o700)
+    except FileExistsError:
+        return False
+    run_command(['podman', 'image', 'unmount', '--force', image_id], check=False)
+    return True
 
 
 def add_image(

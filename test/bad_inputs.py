@@ -104,7 +104,7 @@ STASH: List[Case] = [
         ('a b', '', "characters other than .*' '"), ('a:b', '', "characters other .*':'"),
         ('-a', '', 'each part of the name must begin'), ('a..b', '', 'each part'),
         ('a/', '', 'each part'), ('../a', r'\.\./a', 'each part'), ('/a', '', 'each part'),
-        ('a' * 256, '', 'the name has 256 characters, at most 255'),
+        ('a' * 246, '', 'the name has 246 characters, at most 245'),
         ('\u00e9', '', 'characters other than'), ('a\x1b[31m', r'a\\x1b\[31m', 'characters'),
         ('a\udcff', r'a\\(udc|x)ff', 'characters other than'),
         ('localhost:5000/a', '', 'characters other than')
