@@ -12,8 +12,8 @@ from typing import Callable, List
 from matrix.base import Cell, Failed, check, kiwi_version
 from matrix.cell import Outcome, run_cell
 from matrix.environments import (
-    REPOSITORY, Environment, EnvironmentFailed, install_plugin, make_environment, pip,
-    uninstall_plugin
+    REPOSITORY, Environment, EnvironmentFailed, install_plugin, locked_environment,
+    make_environment, pip, uninstall_plugin
 )
 
 UNIT_TESTS = (
@@ -29,10 +29,17 @@ def run_combination(
     :raises NotApplicable: if kiwi itself does not run on this Python
     :raises EnvironmentFailed: if the environment could not be made
     """
-    environment = make_environment(interpreter, version, kiwi)
-    ready = environment.path / 'ready'
-    # the environment is made anew if we do not get to the end
-    ready.unlink()
+    with locked_environment(version, kiwi):
+        environment = make_environment(interpreter, version, kiwi)
+        ready = environment.path / 'ready'
+        # the environment is made anew if we do not get to the end
+        ready.unlink()
+        outcomes = _run_all(environment, kiwi, wheel)
+        ready.touch()
+    return outcomes
+
+
+def _run_all(environment: Environment, kiwi: str, wheel: Path) -> List[Outcome]:
     with tempfile.TemporaryDirectory(prefix='matrix.') as scratch:
         install_plugin(environment, wheel)
         outcomes = run_cell(environment.kiwi, Path(scratch, 'work'))
@@ -44,7 +51,6 @@ def run_combination(
             'plugin_first', lambda: plugin_first(environment, here, kiwi, wheel)
         ))
         outcomes.append(_try('uninstalled', lambda: uninstalled(environment, here)))
-    ready.touch()
     return outcomes
 
 

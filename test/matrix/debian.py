@@ -18,7 +18,7 @@ from typing import Any, Dict, List, Sequence
 from matrix.cell import Outcome
 from matrix.environments import (
     REPOSITORY, EnvironmentFailed, NotApplicable, cache_directory,
-    find_interpreters, make_environment, pip
+    find_interpreters, locked_environment, make_environment, pip
 )
 
 sys.path.insert(0, str(REPOSITORY / 'tools'))
@@ -189,16 +189,19 @@ def run_release(root: Path, suite: str, wheel: Path) -> List[Outcome]:
 def _bring_kiwi(stage: Path, suite: str, wheel: Path) -> str:
     """Copy kiwi and the plugin into a chroot; the path of kiwi-ng there."""
     kiwi, version = BROUGHT[suite]
-    interpreter = find_interpreters()[version]
+    interpreter = find_interpreters().get(version)
     if not interpreter:
         raise NotApplicable(f'no Python {version} on this machine to bring kiwi')
-    environment = make_environment(interpreter, version, kiwi)
-    site = stage / 'site'
-    shutil.copytree(
-        environment.path / f'lib/python{version}/site-packages', site,
-        ignore=shutil.ignore_patterns('__pycache__', 'pip*', 'setuptools*')
-    )
-    pip(environment, 'install', '-q', '--no-deps', '--target', str(site), str(wheel))
+    with locked_environment(version, kiwi):
+        environment = make_environment(interpreter, version, kiwi)
+        shutil.copytree(
+            environment.path / f'lib/python{version}/site-packages', stage / 'site',
+            ignore=shutil.ignore_patterns('__pycache__', 'pip*', 'setuptools*')
+        )
+        pip(
+            environment, 'install', '-q', '--no-deps',
+            '--target', str(stage / 'site'), str(wheel)
+        )
     (stage / 'kiwi-ng').write_text(LAUNCHER)
     (stage / 'kiwi-ng').chmod(0o755)
     return '/opt/matrix/kiwi-ng'

@@ -91,18 +91,19 @@ def newest_kiwi(python: str) -> str:
 def make_environment(python: str, version: str, kiwi: str) -> Environment:
     """Return the environment of a kiwi, without the plugin; made once.
 
+    To be called with the environment locked.
+
     :param python: the interpreter
     :param version: its version, for the name
     :raises NotApplicable: if kiwi does not install or start on this Python
     :raises EnvironmentFailed: if pip failed for another reason
     """
-    environment = Environment(cache_directory() / f'kiwi-{kiwi}-py{version}')
+    environment = Environment(_path(version, kiwi))
     ready = environment.path / 'ready'
-    with _lock(environment.path):
-        if not ready.exists():
-            shutil.rmtree(environment.path, ignore_errors=True)
-            _install(environment, python, kiwi)
-            ready.touch()
+    if not ready.exists():
+        shutil.rmtree(environment.path, ignore_errors=True)
+        _install(environment, python, kiwi)
+        ready.touch()
     uninstall_plugin(environment)
     told = run([environment.kiwi, '--version'])
     if told.returncode:
@@ -110,10 +111,15 @@ def make_environment(python: str, version: str, kiwi: str) -> Environment:
     return environment
 
 
+def _path(version: str, kiwi: str) -> Path:
+    return cache_directory() / f'kiwi-{kiwi}-py{version}'
+
+
 @contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(f'{path}.lock', 'w', encoding='utf-8') as lock:
+def locked_environment(version: str, kiwi: str) -> Iterator[None]:
+    """Keep other runs from an environment that we install into."""
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    with open(f'{_path(version, kiwi)}.lock', 'w', encoding='utf-8') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
