@@ -56,6 +56,7 @@ class Sample:
     party: str
     turn: int
     seconds: float
+    cpu: float
     memory: int
     disk: int
     layer: Optional[int] = None
@@ -151,7 +152,9 @@ def compare_with_copy(
         if case == COPY_MOUNTED:
             start, end = reading.output.split()[-2:]
             seconds = float(end) - float(start)
-        say(Sample(label, case, 'cp', turn, seconds, reading.memory, 0))
+        say(Sample(
+            label, case, 'cp', turn, seconds, reading.cpu, reading.memory, 0
+        ))
 
 
 def layer_sizes(box: Sandbox) -> List[int]:
@@ -197,6 +200,6 @@ def _sample(
     layer: Optional[int] = None
 ) -> Sample:
     return Sample(
-        label, case, party, turn, reading.seconds, reading.memory,
-        reading.disk, layer
+        label, case, party, turn, reading.seconds, reading.cpu,
+        reading.memory, reading.disk, layer
     )

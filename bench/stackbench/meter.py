@@ -24,6 +24,9 @@ class Reading:
     """Meters of one finished command."""
 
     seconds: float
+    #: processor time of the command and its children: other work on the
+    #: machine disturbs it less than the seconds
+    cpu: float
     #: peak of the memory of the command and all its children, in bytes
     memory: int
     #: peak growth of the watched directories, in bytes on disk
@@ -51,8 +54,9 @@ def measure(
         watcher = _Watcher(process.pid, watch)
         try:
             watcher.start()
-            status = process.wait()
+            _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - start
+            process.returncode = os.waitstatus_to_exitcode(status)
         except BaseException:
             end_tree(process.pid)
             process.wait()
@@ -61,11 +65,12 @@ def measure(
             watcher.stop()
         told.seek(0)
         output = told.read().decode(errors='replace')
-    if status:
+    if process.returncode:
         tail = '\n'.join(output.splitlines()[-15:])
-        raise BenchFailed(f'{" ".join(argv)}: exit status {status}\n{tail}')
+        raise BenchFailed(f'{" ".join(argv)}: exit status {process.returncode}\n{tail}')
     return Reading(
-        seconds, watcher.memory, max(0, watcher.disk - before), output
+        seconds, usage.ru_utime + usage.ru_stime, watcher.memory,
+        max(0, watcher.disk - before), output
     )
 
 

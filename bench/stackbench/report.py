@@ -23,9 +23,10 @@ def tree_table(samples: Sequence[Sample], tree: str) -> List[str]:
     lines = [
         '| work | ours | '
         + ' | '.join(f'{peer.title} | ratio' for peer in peers)
-        + ' | layer: ours | peer | memory: ours | peer | temporary disk: ours | peer |'
+        + ' | CPU: ours | peer | layer: ours | peer | memory: ours | peer '
+        '| temporary disk: ours | peer |'
     ]
-    lines.append('|---|' + '---|' * (2 * len(peers) + 7))
+    lines.append('|---|' + '---|' * (2 * len(peers) + 9))
     peer_keys = [peer.key for peer in peers[:1]]
     for case in dict.fromkeys(sample.case for sample in mine):
         if case in (COPY, COPY_MOUNTED):
@@ -33,11 +34,10 @@ def tree_table(samples: Sequence[Sample], tree: str) -> List[str]:
         cells = [case, _seconds(mine, case, OURS.key)]
         for peer in peers:
             cells += [_seconds(mine, case, peer.key), _ratio(mine, case, peer.key)]
+        pair = (OURS.key, *(peer_keys or ['']))
+        cells += [_seconds(mine, case, key, _cpu) for key in pair]
         for value in (_layer, _memory, _disk):
-            cells += [
-                _bytes(_median(mine, case, key, value))
-                for key in (OURS.key, *(peer_keys or ['']))
-            ]
+            cells += [_bytes(_median(mine, case, key, value)) for key in pair]
         lines.append(f'| {" | ".join(cells)} |')
     return lines + _copies(mine)
 
@@ -60,9 +60,9 @@ def _copies(mine: Sequence[Sample]) -> List[str]:
 def scale_table(samples: Sequence[Sample]) -> List[str]:
     """Times and memory of ours by number of entries."""
     lines = [
-        '| entries | first stash | memory | again, nothing changed | memory '
-        '| one file changed | memory | layer |',
-        '|---|---|---|---|---|---|---|---|'
+        '| entries | first stash | CPU | memory | again, nothing changed | CPU '
+        '| memory | one file changed | CPU | memory | layer |',
+        '|---|---|---|---|---|---|---|---|---|---|---|'
     ]
     for tree in dict.fromkeys(sample.tree for sample in samples):
         mine = [sample for sample in samples if sample.tree == tree]
@@ -70,6 +70,7 @@ def scale_table(samples: Sequence[Sample]) -> List[str]:
         for case in (FIRST, AGAIN, CHANGED):
             cells += [
                 _seconds(mine, case, OURS.key),
+                _seconds(mine, case, OURS.key, _cpu),
                 _bytes(_median(mine, case, OURS.key, _memory))
             ]
         cells.append(_bytes(_median(mine, CHANGED, OURS.key, _layer)))
@@ -82,13 +83,17 @@ def line(sample: Sample) -> str:
     layer = '' if sample.layer is None else f', layer {_bytes(sample.layer)}'
     return (
         f'{sample.tree} #{sample.turn} {sample.party:5} {sample.case}: '
-        f'{sample.seconds:.2f} s, memory {_bytes(sample.memory)}, '
+        f'{sample.seconds:.2f} s (CPU {sample.cpu:.2f} s), memory {_bytes(sample.memory)}, '
         f'disk {_bytes(sample.disk)}{layer}'
     )
 
 
 def _layer(sample: Sample) -> Optional[float]:
     return sample.layer
+
+
+def _cpu(sample: Sample) -> float:
+    return sample.cpu
 
 
 def _memory(sample: Sample) -> float:
@@ -111,8 +116,11 @@ def _median(
     return statistics.median(found) if found else None
 
 
-def _seconds(samples: Sequence[Sample], case: str, party: str) -> str:
-    median = _median(samples, case, party, lambda sample: sample.seconds)
+def _seconds(
+    samples: Sequence[Sample], case: str, party: str,
+    value: Value = lambda sample: sample.seconds
+) -> str:
+    median = _median(samples, case, party, value)
     return '' if median is None else f'{median:.2f} s'
 
 
