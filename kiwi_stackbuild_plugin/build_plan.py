@@ -19,6 +19,8 @@ from kiwi_stackbuild_plugin.extended import (
 from kiwi_stackbuild_plugin.extension import (
     Extension, find_description, read_extension
 )
+from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.imported_root import choose_import
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.root_import import replace_description, wipe_description
@@ -52,12 +54,14 @@ class BuildPlan:
     """A stackbuild, checked and not begun.
 
     :param source: mount of the stash whose own description is built, or empty
+    :param imported: the stash whose container (derived_from) kiwi needs
     :param extended: the description made of that of a stash and an extension
     """
 
     call: KiwiCall
     text: str
     source: str = ''
+    imported: Optional[ImageInfo] = None
     extended: Optional[Extended] = None
 
     def place_description(self, root: str) -> None:
@@ -125,14 +129,17 @@ def make_plan(
         source = find_described(steps)
         directory = copy_stashed(source, work_dir)
         known = remembered(source, request.global_args)
-        load_stashed(directory, known.get('--profile'), known.get('--type'))
+        state, _ = load_stashed(
+            directory, known.get('--profile'), known.get('--type')
+        )
         call = _prepare_call(request, target, None, known)
         lines += ['Built: the description of ' + source.image.display_name]
-        return _said(BuildPlan(call, '', source.path), lines)
+        imported = choose_import(state, steps[0].image, source.path)
+        return _said(BuildPlan(call, '', source.path, imported), lines)
     if given.extension is None:
         call = given.call
         lines += [f'Built: {request.description}, nothing of the stashed one']
-        return _said(BuildPlan(_fit(call, steps), ''), lines)
+        return _said(_fitting(call, steps), lines)
     call, extended = _extend(request, target, given.extension, steps, work_dir)
     lines += [
         f'Built: {given.extension.path} on the description of '
@@ -140,7 +147,7 @@ def make_plan(
         *(f'  {line}' for line in extended.scripts),
         '', extended.result, '', extended.difference()
     ]
-    return _said(BuildPlan(_fit(call, steps), '', '', extended), lines)
+    return _said(replace(_fitting(call, steps), extended=extended), lines)
 
 
 def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
@@ -186,7 +193,7 @@ def _extend(
     return call, extended
 
 
-def _fit(call: KiwiCall, steps: Sequence[Step]) -> KiwiCall:
+def _fitting(call: KiwiCall, steps: Sequence[Step]) -> BuildPlan:
     """Check a task that installs packages against the stashes."""
     facts = []
     for step in steps:
@@ -199,4 +206,6 @@ def _fit(call: KiwiCall, steps: Sequence[Step]) -> KiwiCall:
         call.task.xml_state, join_facts(facts), steps[0].image.display_name
     ):
         skip_bootstrap(call.task)
-    return call
+    return BuildPlan(
+        call, '', '', choose_import(call.task.xml_state, steps[0].image)
+    )

@@ -34,6 +34,8 @@ LAYER_SIZE = STASH_PREFIX + 'layer-size'
 TOP_LAYER = STASH_PREFIX + 'top-layer'
 #: 'ns': every mtime is exact; 'rounded': a lower layer may have lost fractions
 MTIME = STASH_PREFIX + 'mtime'
+#: config of the container that kiwi derived the root tree from, as JSON text
+IMPORTED_ROOT = STASH_PREFIX + 'imported-root'
 
 SCHEMA_VERSION = '1'
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Any, List, Mapping, Optional
+from typing import Any, List, Mapping, Optional, Union
 
 from kiwi_stackbuild_plugin.image import (
     CONFIG_TYPE, MANIFEST_TYPE, Document, encode, make_manifest
@@ -28,17 +28,20 @@ def make_layout(directory: str) -> str:
 
 
 def add_image(
-    directory: str, config: Document, base_layers: List[Document],
+    directory: str, config: Union[Document, bytes], base_layers: List[Document],
     layer: Optional[Layer], annotations: Mapping[str, str]
 ) -> str:
     """Add config, manifest and index for an image.
 
-    :param config: image config
+    :param config: image config, or its very bytes
     :param base_layers: descriptors of the layers below
     :param layer: the new layer, whose blob is in the layout already
     :returns: the image ID: the digest of the config, without 'sha256:'
     """
-    settings = _add_blob(directory, CONFIG_TYPE, encode(config))
+    settings = _add_blob(
+        directory, CONFIG_TYPE,
+        config if isinstance(config, bytes) else encode(config)
+    )
     top: Optional[Document] = {
         'mediaType': MEDIA_TYPE, 'digest': layer.digest, 'size': layer.size
     } if layer else None

@@ -15,6 +15,9 @@ from kiwi_stackbuild_plugin.build_plan import BuildPlan, make_plan, read_given
 from kiwi_stackbuild_plugin.checks import check_architecture
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.command import require_tools
+from kiwi_stackbuild_plugin.imported_root import (
+    restore_import, without_import
+)
 from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.lookup import Lookup
@@ -51,7 +54,8 @@ def stackbuild(request: StackbuildRequest) -> str:
             'The root tree is complete after %.1f s, kiwi takes over',
             time.monotonic() - started
         )
-        kiwi_call.run(plan.call)
+        with without_import(plan.imported is not None):
+            kiwi_call.run(plan.call)
         mark_finished(target)
     return ''
 
@@ -89,6 +93,8 @@ def _prepare_root(
         root = os.path.join(staging.path, 'root')
         import_images(steps, root)
         plan.place_description(root)
+        if plan.imported:
+            restore_import(space, plan.imported, root)
         record_origin(root, images)
         publish(target, root)
         plan.place_beside(target.build_dir)

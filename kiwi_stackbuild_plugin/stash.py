@@ -27,6 +27,7 @@ from kiwi_stackbuild_plugin.extras import (
 )
 from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.exports import export_all
+from kiwi_stackbuild_plugin.imported_root import imported_label
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
 from kiwi_stackbuild_plugin.locks import locked
@@ -158,7 +159,10 @@ def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
     layer = None if delta and delta.is_empty else _write_layer(
         job, make_layout(layout), removed, changes
     )
-    extra = {**extra, labels.EXTRAS: _extras_label(job, findings)}
+    extra = {
+        **extra, labels.EXTRAS: _extras_label(job, findings),
+        **imported_label(job.tree.fd)
+    }
     report_findings(findings, job.request.strict)
     image_id = store_image(
         NewImage(job.name, job.description, os.fstat(job.tree.fd), base, layer, extra),

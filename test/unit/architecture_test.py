@@ -25,19 +25,19 @@ LAYERS: Tuple[Set[str], ...] = (
      'destination', 'access'},
     {'tool_message', 'request'},
     {'same'},
-    {'same'},
     {'delta', 'description', 'content', 'selection', 'extras'},
-    {'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
-     'acl', 'restore', 'base_facts', 'extension', 'stack_state'},
+    {'archive', 'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
+     'acl', 'restore', 'path_limit', 'base_facts', 'extension', 'stack_state'},
     {'registry'},
     {'lookup'},
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
     {'layout', 'stash_labels', 'report', 'checks', 'verify', 'exports'},
-    {'new_image'},
+    {'new_image', 'imported_root'},
     {'stacking', 'chain'},
     {'root_import', 'remember'},
     {'build_plan', 'listing'},
     {'stash', 'export', 'stackbuild', 'stash_list'},                    # 3
+    {'tasks.output'},
     {'tasks.manual_page'},                                              # 4
     {'tasks.system_stash', 'tasks.system_stackbuild', 'tasks.system_stash_list'},
 )

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OCI archives in files: read the config of one, write a stored image to one."""
+from __future__ import annotations
+
+from kiwi_stackbuild_plugin.command import run_command
+
+
+def read_archive_config(path: str) -> str:
+    """Return the config of the one image in an archive, byte for byte."""
+    return run_command([
+        'skopeo', 'inspect', '--config', '--raw', f'oci-archive:{path}'
+    ]).stdout
+
+
+def write_archive(image_id: str, path: str, tag: str) -> None:
+    """Write a stored image to a new archive."""
+    run_command([
+        'skopeo', 'copy', f'containers-storage:@{image_id}',
+        f'oci-archive:{path}:{tag}'
+    ])
