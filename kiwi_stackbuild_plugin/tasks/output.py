@@ -2,8 +2,26 @@
 """What a command prints for its user."""
 from __future__ import annotations
 
+import logging
 import os
 import sys
+
+
+def keep_stdout_clean() -> None:
+    """Send kiwi's messages to stderr where a list is asked for.
+
+    kiwi writes them to stdout, among them that it read /etc/kiwi.yml: JSON on
+    stdout could not be read then.
+    """
+    words = set(sys.argv)
+    if 'stash_list' not in words and not {'stash', '--list'} <= words:
+        return
+    for handler in logging.getLogger('kiwi').handlers:
+        if (
+            isinstance(handler, logging.StreamHandler)
+            and handler.stream is sys.__stdout__ and sys.__stderr__
+        ):
+            handler.setStream(sys.__stderr__)
 
 
 def print_text(text: str) -> None:

@@ -39,7 +39,10 @@ from typing import Any, Mapping, Optional
 
 from kiwi.tasks.base import CliTask
 
-from kiwi_stackbuild_plugin.tasks.output import print_text
+from kiwi_stackbuild_plugin.tasks.output import keep_stdout_clean, print_text
+
+# kiwi reads its configuration, and says so, before there is any task
+keep_stdout_clean()
 
 
 class SystemStash_ListTask(CliTask):  # type: ignore[misc]

@@ -70,18 +70,3 @@ def test_pages_of_two_builds_are_the_same(
     assert [Path(path).read_bytes() for path in again] == [
         page.read_bytes() for page in pages.values()
     ]
-
-
-def test_reader_that_has_gone_is_no_error() -> None:
-    program = (
-        'from kiwi_stackbuild_plugin.tasks.output import print_text\n'
-        'for _ in range(9): print_text("x" * 100000)\n'
-    )
-    with subprocess.Popen(
-        [sys.executable, '-c', program], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE
-    ) as process:
-        assert process.stdout and process.stderr
-        process.stdout.close()
-        assert process.stderr.read() == b''
-    assert process.returncode == 0
