@@ -65,10 +65,14 @@ def _stack(root_fd: int, step: Step) -> None:
 
 
 def copy_tree(source: str, target: str) -> None:
-    """Copy a tree with all metadata, as cp(1) does it; target must not exist."""
-    run_command(
-        ['cp', '--archive', '--reflink=auto', '--no-target-directory', source, target]
-    )
+    """Copy a tree with all metadata, as cp(1) does it; target must not exist.
+
+    From inside of the source, so that a path may be as long as it is there.
+    """
+    os.mkdir(target)
+    run_command([
+        'env', f'--chdir={source}', 'cp', '--archive', '--reflink=auto', '.', target
+    ])
 
 
 def _restore_root(root_fd: int, image: ImageInfo) -> None:

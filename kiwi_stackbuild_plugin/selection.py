@@ -10,9 +10,8 @@ from typing import Callable, FrozenSet, Iterable, Iterator, Optional
 
 from kiwi_stackbuild_plugin.tree import Entry, Exclusion
 
-#: longest path that a storage can unpack: PATH_MAX less the leading slash and
-#: the terminating zero
-PATH_LIMIT = 4094
+#: no storage is so deep down that it cannot unpack a path of so many bytes
+_SAFE_LENGTH = 2048
 
 
 def make_exclusion(
@@ -62,17 +61,23 @@ def find_mounts(root: str) -> FrozenSet[bytes]:
 
 
 def storable(
-    entries: Iterable[Entry], report: Callable[[bytes, str], None]
+    entries: Iterable[Entry], report: Callable[[bytes, str], None],
+    longest_path: Callable[[], int]
 ) -> Iterator[Entry]:
     """Pass on what a layer can hold; report and drop the rest.
 
+    :param longest_path: says what the storage can unpack; asked only if need be
     :param report: called with the path and the reason of each that is dropped
     """
     dropped = None
+    limit = 0
     for entry in entries:
         if dropped is not None and entry.path.startswith(dropped):
             continue
         reason = _not_storable(entry)
+        if reason is None and len(entry.path) > _SAFE_LENGTH:
+            limit = limit or longest_path()
+            reason = _too_long(entry, limit)
         if reason is None:
             yield entry
             continue
@@ -88,6 +93,10 @@ def _not_storable(entry: Entry) -> Optional[str]:
         return 'the name means a deletion in a layer'
     if stat.S_ISCHR(mode) and entry.stat.st_rdev == 0:
         return 'a device 0:0 means a deletion in the storage'
-    if len(entry.path) > PATH_LIMIT:
-        return f'the path has {len(entry.path)} bytes, at most {PATH_LIMIT}'
     return None
+
+
+def _too_long(entry: Entry, limit: int) -> Optional[str]:
+    if len(entry.path) <= limit:
+        return None
+    return f'the path has {len(entry.path)} bytes, the storage takes {limit}'

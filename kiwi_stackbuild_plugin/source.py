@@ -8,7 +8,7 @@ import os
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator, List, Tuple
+from typing import Callable, Iterator, List, Tuple
 
 from kiwi.defaults import Defaults
 
@@ -39,11 +39,16 @@ class RootTree:
     fd: int
     exclusion: Exclusion
 
-    def entries(self, findings: List[Tuple[bytes, str]]) -> Iterator[Entry]:
-        """Scan what a layer can hold; the rest is added to the findings."""
+    def entries(
+        self, findings: List[Tuple[bytes, str]], longest_path: Callable[[], int]
+    ) -> Iterator[Entry]:
+        """Scan what a layer can hold; the rest is added to the findings.
+
+        :param longest_path: see selection.storable
+        """
         return storable(
             scan(self.fd, self.exclusion),
-            lambda path, why: findings.append((path, why))
+            lambda path, why: findings.append((path, why)), longest_path
         )
 
 

@@ -33,6 +33,7 @@ from kiwi_stackbuild_plugin.layout import make_layout
 from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
+from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.reference import check_stash_name
@@ -84,7 +85,8 @@ class _Job:
     def entries(self, findings: List[Tuple[bytes, str]]) -> Iterator[Entry]:
         """Scan what is stored; what a label must keep goes into extras."""
         self.extras.clear()
-        return watch(self.tree.entries(findings), self.tree.fd, self.extras)
+        entries = self.tree.entries(findings, longest_path)
+        return watch(entries, self.tree.fd, self.extras)
 
 
 def stash(request: StashRequest) -> str:

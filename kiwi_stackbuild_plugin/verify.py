@@ -10,6 +10,7 @@ from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.delta import Trust, compare
 from kiwi_stackbuild_plugin.errors import KiwiStashVerifyFailed
 from kiwi_stackbuild_plugin.extras import amend
+from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.source import RootTree
 from kiwi_stackbuild_plugin.tree import open_tree, scan
@@ -33,7 +34,7 @@ def verify(
         fd = open_tree(path)
         try:
             delta = compare(
-                amend(scan(fd, tree.exclusion), extras), tree.entries([]),
+                amend(scan(fd, tree.exclusion), extras), tree.entries([], longest_path),
                 ContentComparer(fd, tree.fd), Trust(None, rounded)
             )
         finally:

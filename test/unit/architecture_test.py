@@ -27,7 +27,7 @@ LAYERS: Tuple[Set[str], ...] = (
     {'same'},
     {'delta', 'description', 'content', 'selection', 'extras'},
     {'archive', 'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
-     'acl', 'restore', 'path_limit', 'base_facts', 'extension', 'stack_state'},
+     'acl', 'restore', 'path_limit', 'path_limit', 'base_facts', 'extension', 'stack_state'},
     {'registry'},
     {'lookup'},
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
