@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import stat
 from pathlib import Path
@@ -173,3 +174,26 @@ _DEEDS = {
     'remove': _remove, 'rewrite': _rewrite, 'to-link': _to_link, 'mode': _mode,
     'owner': _owner, 'time': _time, 'xattr': _xattr
 }
+
+
+def draw_operations(seed: int, count: int) -> List[Operation]:
+    """Return operations without hypothesis: always the same for a seed."""
+    source = random.Random(seed)
+    files = ('file', 'directory', 'symlink', 'link', 'rename', 'remove', 'rewrite',
+             'to-link', 'mode', 'owner', 'time', 'xattr', 'special', 'swap')
+    return [_draw(source, source.choice(files)) for _ in range(count)]
+
+
+def _draw(source: random.Random, name: str) -> Operation:
+    def path() -> str:
+        return '/'.join(source.choices(_NAMES, k=source.randint(1, 4)))
+    moment = _CLAMPED + source.choice((0, 0, 1, 10**9))
+    content = source.choice((b'one', b'two', b'x' * 512, b'z' * 700))
+    arguments = {
+        'file': (content, moment), 'directory': (moment,), 'symlink': (path(), moment),
+        'link': (path(),), 'rename': (path(),), 'swap': (path(),), 'rewrite': (content,),
+        'mode': (source.choice((0o644, 0o4755, 0)),), 'owner': (source.randint(0, 2**31),),
+        'time': (moment,), 'xattr': (('user.a', source.randbytes(9)),),
+        'special': (source.choice(('fifo', 'char')),)
+    }
+    return (name, path(), *arguments.get(name, ()))

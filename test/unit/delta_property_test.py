@@ -33,6 +33,8 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck)
 )
 
+DISTRUST = Trust()
+
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason='devices and owners need root'
 )
@@ -56,7 +58,7 @@ def copy(source: Path, target: Path) -> Path:
     return target
 
 
-def find_delta(base: Path, tree: Path, trust: Trust = Trust()) -> Delta:
+def find_delta(base: Path, tree: Path, trust: Trust = DISTRUST) -> Delta:
     base_fd, tree_fd = open_tree(str(base)), open_tree(str(tree))
     try:
         return compare(
