@@ -63,6 +63,34 @@ def test_man_finds_the_page_by_the_name_kiwi_asks_for(
     assert told.stdout.decode().strip() == str(pages[command])
 
 
+def test_reference_names_each_label() -> None:
+    from kiwi_stackbuild_plugin import labels
+    text = (SOURCE / 'files.rst').read_text()
+    keys = {
+        value for name, value in vars(labels).items()
+        if name.isupper() and isinstance(value, str) and '.' in value
+        and not value.endswith('.')
+    }
+    missing = {
+        key for key in keys
+        if f'``{key}``' not in text and f'.{key.rpartition(".image.")[2]}``' not in text
+        and f'``{key.rpartition(".stash.")[2]}``' not in text
+    }
+    assert len(keys) > 15
+    assert not missing
+
+
+def test_reference_names_each_variable() -> None:
+    text = (SOURCE / 'files.rst').read_text()
+    product = (SOURCE.parents[1] / 'kiwi_stackbuild_plugin').glob('**/*.py')
+    names = {
+        name for path in product
+        for name in re.findall(r"environ\.get\(\s*'([A-Z_]+)'", path.read_text())
+    } - {'MANPATH'}
+    assert 'SOURCE_DATE_EPOCH' in names
+    assert {name for name in names if name not in text} == set()
+
+
 def test_pages_of_two_builds_are_the_same(
     pages: Dict[str, Path], tmp_path: Path
 ) -> None:
