@@ -6,7 +6,7 @@ import os
 from typing import Iterable
 
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
-from kiwi_stackbuild_plugin.reference import parse_reference
+from kiwi_stackbuild_plugin.reference import parse_reference, refuse_login
 
 _FORMS = 'docker://host/name:tag, oci-archive:file.tar or oci:directory:tag'
 
@@ -17,6 +17,7 @@ def check_exports(texts: Iterable[str]) -> None:
     :raises KiwiStashArgumentInvalid: with the reason
     """
     for text in texts:
+        refuse_login(text, '--export')
         try:
             reference = parse_reference(text, '--export')
         except KiwiStashArgumentInvalid as issue:

@@ -26,6 +26,11 @@ _HOST = re.compile(
     r'|[A-Za-z0-9.-]+(?=:))(?::[0-9]{1,5})?'
 )
 #: 255 for podman, which counts 'localhost/' as well
+#: a login in front of a host; not 'name@digest', not a path with an @ in it
+_LOGIN = re.compile(
+    r'(?!(?:oci|oci-archive|docker-archive|dir|containers-storage):)'
+    r'(?:docker://|https?://)?[^/@\s]*@(?!sha256:)[^/@\s]+/'
+)
 _NAME_LIMIT = 245
 
 
@@ -53,6 +58,18 @@ class Reference:
         return f'{prefix}{self.name}:{self.tag or DEFAULT_TAG}'
 
 
+def refuse_login(text: str, option: str) -> None:
+    """Refuse a reference with a login in it, and do not repeat it.
+
+    :raises KiwiStashArgumentInvalid: a login would show in /proc and in logs
+    """
+    if _LOGIN.match(text):
+        raise KiwiStashArgumentInvalid(
+            f'{option}: user and password do not belong into a reference',
+            'podman login <host>, or give a file of logins with --authfile'
+        )
+
+
 def parse_reference(text: str, option: str = '--stash') -> Reference:
     """Take a reference apart.
 
@@ -60,6 +77,7 @@ def parse_reference(text: str, option: str = '--stash') -> Reference:
     :param option: the option it came from, for the message
     :raises KiwiStashArgumentInvalid: if it is no reference at all
     """
+    refuse_login(text, option)
     for transport in TRANSPORTS:
         if text.startswith(transport):
             if len(text) == len(transport):

@@ -20,7 +20,9 @@ from kiwi_stackbuild_plugin.lookup import (
     DEFAULT_LOOKUP, Lookup, check_age, fetch_copy, fetch_named, fetch_short
 )
 from kiwi_stackbuild_plugin.record import read_record, trusted_moment
-from kiwi_stackbuild_plugin.reference import Reference, parse_reference
+from kiwi_stackbuild_plugin.reference import (
+    Reference, parse_reference, refuse_login
+)
 from kiwi_stackbuild_plugin.store import LOCAL, find_image, list_stashes
 from kiwi_stackbuild_plugin.tree import open_below
 from kiwi_stackbuild_plugin.workspace import Workspace
@@ -121,6 +123,7 @@ def check_registry(registry: str, option: str = '--from-registry') -> str:
 
     :raises KiwiStashArgumentInvalid: if it cannot be a registry
     """
+    refuse_login(f'{registry}/', option)
     place = registry[len('docker://'):] if registry.startswith('docker://') else registry
     place = place.rstrip('/')
     try:

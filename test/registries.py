@@ -90,7 +90,10 @@ class Registry:
 
     def stored_bytes(self) -> int:
         """Return the bytes of all blobs the registry has."""
-        return sum(path.stat().st_size for path in self.where.rglob('blobs/**/data'))
+        return sum(
+            path.stat().st_size
+            for path in (self.where / 'data').glob('docker/registry/v2/blobs/*/*/*/data')
+        )
 
     def blob(self, digest: str) -> Path:
         """Return the file of a blob."""
