@@ -7,7 +7,7 @@ import os
 
 from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import Trust, compare
+from kiwi_stackbuild_plugin.delta import PARENT, Trust, compare
 from kiwi_stackbuild_plugin.errors import KiwiStashVerifyFailed
 from kiwi_stackbuild_plugin.extras import amend
 from kiwi_stackbuild_plugin.path_limit import longest_path
@@ -39,11 +39,14 @@ def verify(
             )
         finally:
             os.close(fd)
-    if not delta.is_empty:
-        paths = [*delta.removed, *(change.entry.path for change in delta.changes)]
+    paths = [*delta.removed, *(
+        change.entry.path for change in delta.changes if change.kind != PARENT
+    )]
+    if paths:
         raise KiwiStashVerifyFailed(
             f'{name}: {len(paths)} paths in the storage differ from the '
             f'tree, the first is {os.fsdecode(paths[0])!r}',
-            'nothing was stored; did something write to the tree?'
+            'nothing was stored; if nothing writes to the tree, the storage is '
+            'damaged: --no-base stores the whole tree anew'
         )
     log.info('Verified: what is stored equals the tree')

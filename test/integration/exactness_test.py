@@ -2,24 +2,21 @@
 """Tree to stash and back, with what podman and umoci make of it as witnesses."""
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Dict, Tuple
 
 import pytest
 from mutations import draw_operations, mutate
-from storages import KIWI, Storage, remove_storage
+from storages import Storage
 from trees import describe, describe_entry
+from witnesses import RECORD, import_tree, mounted, stash, unpack
 from zoo import (
-    MOMENTS, NAMES, holes, make_deep, make_sparse, make_zoo, set_time, write
+    MOMENTS, NAMES, holes, make_deep, make_sparse, make_zoo, set_time
 )
 
-IMPORTER = Path(__file__).resolve().parents[1] / 'importer.py'
-RECORD = ('image/stash.json',)
 MTIME, XATTRS = 4, 7
 #: what containers/storage sets to 0; what Go cannot hold in nanoseconds
 LOST_TIMES = {
@@ -39,38 +36,6 @@ def zoo(root: Path) -> Path:
     root.chmod(0o3751)
     set_time(root, MOMENTS['before-1970'])
     return root
-
-
-def stash(storage: Storage, root: Path, *words: str, **more: Any) -> str:
-    result = storage.kiwi('stash', '--root', str(root), *words, **more)
-    return (result.stdout + result.stderr).strip()
-
-
-def import_tree(storage: Storage, target: Path, *names: str) -> Path:
-    storage.run(
-        sys.executable, str(IMPORTER), str(storage.temp_dir),
-        str(target), *(names or ('small',))
-    )
-    return target
-
-
-def unpack(storage: Storage, where: Path, name: str = 'small') -> Path:
-    """Let umoci unpack a stash that skopeo exported."""
-    where.mkdir()
-    storage.run(
-        'skopeo', 'copy', '--quiet', f'containers-storage:localhost/{name}',
-        f'oci:{where}/layout:x'
-    )
-    storage.run(
-        'umoci', 'unpack', '--image', f'{where}/layout:x', str(where / 'bundle')
-    )
-    return where / 'bundle/rootfs'
-
-
-def mounted(storage: Storage, name: str = 'small') -> Dict[bytes, Tuple[Any, ...]]:
-    tree = describe(storage.mount(f'localhost/{name}'))
-    storage.unmount(f'localhost/{name}')
-    return tree
 
 
 def losses(
@@ -206,77 +171,3 @@ def test_more_than_8_gib(storage: Storage, root: Path, tmp_path: Path) -> None:
     assert back.stat().st_mtime_ns == big.stat().st_mtime_ns
     subprocess.run(['cmp', '--bytes=2097152', big, back], check=True)
     subprocess.run(['cmp', '--ignore-initial=8589000000', big, back], check=True)
-
-
-def shuffled(root: Path, target: Path) -> Path:
-    """Copy a tree so that its files are made in another order."""
-    target.mkdir()
-    names = sorted(root.iterdir(), reverse=True)
-    subprocess.run(['cp', '-a', *names, target], check=True)
-    shutil.copystat(root, target)
-    status = root.stat()
-    os.chown(target, status.st_uid, status.st_gid)
-    target.chmod(status.st_mode & 0o7777)
-    set_time(target, root.stat().st_mtime_ns)
-    return target
-
-
-EPOCH = {'SOURCE_DATE_EPOCH': '1600000000'}
-
-
-@pytest.fixture
-def second_storage(tmp_path: Path, storage: Storage) -> Iterator[Storage]:
-    """Give a storage for another machine."""
-    own = Storage(tmp_path / 'second', storage.temp_dir)
-    yield own
-    remove_storage(own.where)
-
-
-@pytest.mark.parametrize('epoch', [EPOCH, {}], ids=['epoch', 'no-epoch'])
-def test_same_tree_is_the_same_image(
-    storage: Storage, second_storage: Storage, zoo: Path, tmp_path: Path,
-    epoch: Dict[str, str]
-) -> None:
-    """On two machines' worth of inode order, umask, locale, zone and processors."""
-    other = shuffled(zoo, tmp_path / 'other')
-    assert describe(other) == describe(zoo)
-    old_mask = os.umask(0o077)
-    odd = {**epoch, 'LC_ALL': 'C', 'TZ': 'Asia/Tokyo', 'LANG': 'de_DE@euro'}
-    cpu = str(min(os.sched_getaffinity(0)))
-    ids, configs = [], []
-    try:
-        for step in ('one', 'two'):
-            for tree in (zoo, other):
-                set_time(write(tree / f'etc/{step}', step.encode()), 5)
-                (tree / f'etc/{step}').chmod(0o644)
-                set_time(tree / 'etc', 6)
-            stash(storage, zoo, env=epoch)
-            second_storage.run(
-                'taskset', '--cpu-list', cpu, KIWI, '--temp-dir',
-                str(storage.temp_dir), 'system', 'stash', '--root', str(other), env=odd
-            )
-            pair = [each.stash('small')['id'] for each in (storage, second_storage)]
-            ids.append(pair)
-            configs.append([
-                undated(each) for each in (storage, second_storage)
-            ])
-    finally:
-        os.umask(old_mask)
-    assert all(one == two for one, two in configs)
-    if epoch:
-        assert all(one == two for one, two in ids)
-
-
-def undated(storage: Storage) -> Any:
-    config = json.loads(storage.run(
-        'skopeo', 'inspect', '--config', '--raw',
-        'containers-storage:localhost/small:latest'
-    ).stdout)
-    created = config.pop('created')
-    labels = config['config']['Labels']
-    assert labels.pop('org.opencontainers.image.created') == created
-    # the digest of a base is that of its manifest, which has the date in it
-    labels.pop('org.opencontainers.image.base.digest')
-    for entry in config['history']:
-        entry.pop('created')
-    return config
