@@ -69,7 +69,8 @@ options:
         ask registries for TLS with a valid certificate. By default
         as the tools are configured, which is true
     --verify
-        compare the content of all files, whatever their times say
+        mount what was stored and compare it with the tree, content
+        included. If they differ, nothing is stored
 """
 from typing import Any, Mapping
 
