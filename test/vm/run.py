@@ -181,7 +181,7 @@ def show(work: Path, given: argparse.Namespace) -> None:
     steps = Steps(work)
     try:
         prepared = stash_base(steps)
-        for profile in ('bios', 'uefi') if given.uefi else ('bios',):
+        for profile in given.firmware or ['bios']:
             disk = build(steps, profile)
             boot(disk, work / f'console-{profile}.log', profile == 'uefi')
             if given.keep:
@@ -201,7 +201,10 @@ def show(work: Path, given: argparse.Namespace) -> None:
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--uefi', action='store_true', help='a machine with UEFI as well')
+    parser.add_argument(
+        '--firmware', action='append', choices=['bios', 'uefi'],
+        help='what starts the machine, can be given twice; otherwise bios'
+    )
     parser.add_argument(
         '--compare', type=float, nargs='?', const=1800, metavar='SECONDS',
         help='build from scratch as well, for at most that long'
