@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable, List
 
 from matrix.base import Cell, Failed, check, kiwi_version
-from matrix.cell import Outcome, run_cell
+from matrix.cell import COMMANDS, Outcome, own_options, run_cell
 from matrix.environments import (
     REPOSITORY, Environment, EnvironmentFailed, install_plugin, locked_environment,
     make_environment, pip, uninstall_plugin
@@ -77,9 +77,8 @@ def plugin_first(
     pip(environment, 'uninstall', '-q', '-y', 'kiwi')
     pip(environment, 'install', '-q', '--no-deps', str(wheel))
     pip(environment, 'install', '-q', '--no-deps', f'kiwi=={kiwi}')
-    for command in ('stash', 'stackbuild', 'stash_list'):
-        usage = cell.system(command, 'help')
-        check(f'usage: kiwi-ng system {command} ' in usage, f'{command} help: {usage}')
+    for command in COMMANDS:
+        own_options(cell, command)
     shown = cell.system('stash', '--help', status=(0, 1))
     check('--base' in shown, f'stash --help: {shown}')
 
@@ -95,7 +94,7 @@ def uninstalled(environment: Environment, cell: Cell) -> None:
         check('--root' in shown and '--base' not in shown, f'stash --help: {shown}')
         cell.system('stash_list', status=(2,))
     else:
-        for command in ('stash', 'stackbuild', 'stash_list'):
+        for command in COMMANDS:
             cell.system(command, '--help', status=(1,))
 
 
