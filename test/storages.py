@@ -60,11 +60,12 @@ class Storage:
         return result
 
     def kiwi(
-        self, *words: str, check: bool = True, options: Sequence[str] = (), **more: Any
+        self, *words: str, check: bool = True, options: Sequence[str] = (),
+        wrapper: Sequence[str] = (), **more: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Run "kiwi-ng [options] system <words>"."""
+        """Run "[wrapper] kiwi-ng [options] system <words>"."""
         return self.run(
-            KIWI, '--temp-dir', str(self.temp_dir), *options, 'system', *words,
+            *wrapper, KIWI, '--temp-dir', str(self.temp_dir), *options, 'system', *words,
             check=check, **more
         )
 

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two hosts, as network namespaces with storages of their own, and a registry."""
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Iterator, List
+
+import pytest
+from registries import Registry, add_bulk, is_installed, other_storage
+from storages import Storage, image_root
+
+#: TLS, logins, manifest and config of a few calls
+OVERHEAD = 60_000
+
+
+def ip(*words: str) -> None:
+    """Run ip(8)."""
+    subprocess.run(['ip', *words], check=True, capture_output=True)
+
+
+def may_make_namespaces() -> bool:
+    """Tell whether network namespaces can be made here."""
+    name = f'kiwi-try-{os.getpid()}'
+    try:
+        ip('netns', 'add', name)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    ip('netns', 'del', name)
+    return True
+
+
+pytestmark = [
+    pytest.mark.skipif(not is_installed(), reason='docker-registry is not installed'),
+    pytest.mark.skipif(not may_make_namespaces(), reason='no network namespaces here')
+]
+
+
+class Host:
+    """A network namespace that reaches the registry's address and nothing else."""
+
+    def __init__(self, number: int, address: str, storage: Storage) -> None:
+        self.name = f'kiwi-{os.getpid()}-{number}'
+        self.link = f'kw{os.getpid() % 100000}-{number}'
+        self.storage = storage
+        net = address.rpartition('.')[0]
+        ip('netns', 'add', self.name)
+        ip('link', 'add', self.link, 'type', 'veth', 'peer', 'name', 'eth0',
+           'netns', self.name)
+        ip('addr', 'add', address, 'peer', f'{net}.{number + 1}', 'dev', self.link)
+        ip('link', 'set', self.link, 'up')
+        for words in (
+            ('addr', 'add', f'{net}.{number + 1}', 'peer', address, 'dev', 'eth0'),
+            ('link', 'set', 'eth0', 'up'), ('link', 'set', 'lo', 'up')
+        ):
+            ip('-netns', self.name, *words)
+
+    def kiwi(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run kiwi-ng on this host."""
+        return self.storage.kiwi(
+            *words, wrapper=('nsenter', f'--net=/run/netns/{self.name}'), **more
+        )
+
+    def connect(self, up: bool) -> None:
+        """Plug the cable in, or pull it out."""
+        ip('link', 'set', self.link, 'up' if up else 'down')
+
+    def close(self) -> None:
+        """Remove the namespace; the link goes with it."""
+        ip('netns', 'del', self.name)
+
+
+@contextmanager
+def two_hosts(where: Path, address: str) -> Iterator[List[Host]]:
+    """Give two hosts for a block."""
+    with ExitStack() as stack:
+        hosts = []
+        for number in (1, 2):
+            storage = stack.enter_context(other_storage(where, f'host{number}'))
+            host = Host(number, address, storage)
+            stack.callback(host.close)
+            hosts.append(host)
+        yield hosts
+
+
+def test_stashes_go_back_and_forth(
+    root: Path, tmp_path: Path, fast: List[str]
+) -> None:
+    address = f'10.{213 + os.getpid() % 30}.{os.getpid() // 30 % 250}.1'
+    with two_hosts(tmp_path, address) as (first, second), ExitStack() as stack:
+        registry = Registry(tmp_path / 'registry', address)
+        stack.callback(registry.close)
+        base = f'{registry.host}/team/base'
+        web = f'{registry.host}/team/web'
+        add_bulk(root, 3_000_000)
+        first.kiwi('stash', '--root', str(root), f'--export=docker://{base}', *registry.options)
+        build_and_change(second, base, registry, tmp_path, fast)
+
+        registry.proxy.reset()
+        first.kiwi(
+            'stackbuild', f'--stash={web}', *registry.options, '--target-dir',
+            str(tmp_path / 'first'), options=fast
+        )
+        assert registry.proxy.down < OVERHEAD, 'more than the delta was pulled'
+        assert (image_root(tmp_path / 'first') / 'etc/role').read_text() == 'web'
+        assert first.storage.stash(web)['id'] == second.storage.stash('web')['id']
+
+        registry.stop()
+        failed = second.kiwi(
+            'stash', '--container-name=web', f'--export=docker://{web}:again',
+            *registry.options, check=False
+        )
+        assert failed.returncode == 1 and 'web:latest is stored' in failed.stderr
+        registry.start()
+        second.kiwi(
+            'stash', '--container-name=web', f'--export=docker://{web}:again',
+            *registry.options
+        )
+        assert registry.has('team/web', 'again')
+        cable_is_pulled(first, root, registry)
+
+
+def build_and_change(
+    host: Host, base: str, registry: Registry, where: Path, fast: List[str]
+) -> None:
+    """Build an image from the base, change its root, export that as web."""
+    target = where / 'second'
+    host.kiwi(
+        'stackbuild', f'--stash={base}', *registry.options,
+        '--target-dir', str(target), options=fast
+    )
+    assert list(target.glob('small*.tar.xz'))
+    (image_root(target) / 'etc/role').write_text('web')
+    registry.proxy.reset()
+    host.kiwi(
+        'stash', '--root', str(image_root(target)), '--container-name=web',
+        f'--export=docker://{base.replace("base", "web")}', *registry.options
+    )
+    assert registry.proxy.up < OVERHEAD, 'more than the delta was pushed'
+    assert [layer['size'] > 3_000_000 for layer in registry.manifest('team/web')['layers']] \
+        == [True, False]
+
+
+def cable_is_pulled(host: Host, root: Path, registry: Registry) -> None:
+    """Pull the cable in the middle of a layer and export again."""
+    add_bulk(root, 6_000_000)
+    export = [f'--export=docker://{registry.host}/team/cut', *registry.options]
+    registry.proxy.reset()
+    registry.proxy.pace = 0.05
+    done = threading.Event()
+
+    def pull_cable() -> None:
+        while registry.proxy.up < 1_000_000 and not done.is_set():
+            time.sleep(0.01)
+        host.connect(False)
+
+    thread = threading.Thread(target=pull_cable)
+    thread.start()
+    failed = host.kiwi(
+        'stash', '--root', str(root), '--container-name=cut', *export, check=False,
+        env={'KIWI_STASH_TIMEOUT': '15'}
+    )
+    done.set()
+    thread.join()
+    assert failed.returncode == 1
+    assert 'cut:latest is stored' in failed.stderr
+    host.connect(True)
+    registry.proxy.reset()
+    host.kiwi('stash', '--container-name=cut', *export)
+    assert registry.has('team/cut')
