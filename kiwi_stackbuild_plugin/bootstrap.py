@@ -9,15 +9,18 @@ the root, installs the packages of both.
 from __future__ import annotations
 
 import logging
+import os
 from types import MethodType
 from typing import Any, List, Sequence
 
 from kiwi_stackbuild_plugin.base_facts import MANAGERS, BaseFacts
+from kiwi_stackbuild_plugin.tree import open_below
 
 log = logging.getLogger('kiwi')
 
 _BOOTSTRAP = 'bootstrap'
 _IMAGE = 'image'
+_DPKG, _STATUS, _KIWI_STATUS = b'var/lib/dpkg', 'status', 'status.kiwi'
 
 
 def is_bootstrapped(facts: BaseFacts, manager: str) -> bool:
@@ -48,6 +51,25 @@ def skip_bootstrap(task: Any) -> None:
         words.get('--add-bootstrap-package') or []
     )
     words['--add-bootstrap-package'] = []
+
+
+def show_installed(root_fd: int) -> None:
+    """Let apt, as kiwi calls it in a root, see what dpkg has installed there.
+
+    Kiwi 10 and later name it a status file of their own, which is empty after
+    the bootstrap phase: without that phase apt would install everything again.
+    """
+    try:
+        fd = open_below(root_fd, _DPKG)
+    except OSError:
+        return
+    try:
+        if os.access(_STATUS, os.R_OK, dir_fd=fd):
+            if os.path.lexists(f'/proc/self/fd/{fd}/{_KIWI_STATUS}'):
+                os.unlink(_KIWI_STATUS, dir_fd=fd)
+            os.symlink(_STATUS, _KIWI_STATUS, dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 def join_bootstrap(state: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
-from kiwi_stackbuild_plugin.bootstrap import skip_bootstrap
+from kiwi_stackbuild_plugin.bootstrap import show_installed, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_packages
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.extended import (
@@ -55,6 +55,7 @@ class BuildPlan:
 
     :param source: mount of the stash whose own description is built, or empty
     :param imported: the stash whose container (derived_from) kiwi needs
+    :param skips_bootstrap: the package manager in the root does it all
     :param extended: the description made of that of a stash and an extension
     """
 
@@ -63,9 +64,14 @@ class BuildPlan:
     source: str = ''
     imported: Optional[ImageInfo] = None
     extended: Optional[Extended] = None
+    skips_bootstrap: bool = False
 
     def place_description(self, root: str) -> None:
         """Make image/ of a new root what kiwi is to find there."""
+        if self.skips_bootstrap:
+            fd = open_tree(root)
+            show_installed(fd)
+            os.close(fd)
         if self.source:
             replace_description(root, self.source)
             return
@@ -202,10 +208,12 @@ def _fitting(call: KiwiCall, steps: Sequence[Step]) -> BuildPlan:
             facts.append(read_facts(fd))
         finally:
             os.close(fd)
-    if check_packages(
+    skips = check_packages(
         call.task.xml_state, join_facts(facts), steps[0].image.display_name
-    ):
+    )
+    if skips:
         skip_bootstrap(call.task)
     return BuildPlan(
-        call, '', '', choose_import(call.task.xml_state, steps[0].image)
+        call, '', skips_bootstrap=skips,
+        imported=choose_import(call.task.xml_state, steps[0].image)
     )
