@@ -17,6 +17,7 @@ from stackbench.trees import generate_tree
 #: kiwi's base is loaded by any command; the rest of the time is the plugin's
 _STARTUP = '''
 import time, sys
+sys.path.remove("")  # nothing from where the benchmark was called
 import kiwi.tasks.base
 from importlib.metadata import entry_points
 found = entry_points()

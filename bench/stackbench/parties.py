@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 #: Runs kiwi-ng's main, but ends at the moment kiwi's own build would start.
 _UNTIL_KIWI = '''
 import sys
+sys.path.remove("")  # nothing from where the benchmark was called
 import kiwi.tasks.system_build as build, kiwi.tasks.system_create as create
 from kiwi.kiwi import main
 def begin(self): print("bench: kiwi starts")
