@@ -175,10 +175,12 @@ class _Sink:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            self._pass_on()
-        for worker in self._workers:
-            worker.finish()
+        try:
+            if error is None:
+                self._pass_on()
+        finally:
+            for worker in self._workers:
+                worker.finish()
         if error is None:
             if self._failure:
                 raise self._failure[0]
@@ -231,7 +233,7 @@ class _Worker(threading.Thread):
             if not self._failure:
                 try:
                     self._work(data)
-                except (OSError, zstandard.ZstdError) as issue:
+                except (OSError, MemoryError, zstandard.ZstdError) as issue:
                     self._failure.append(issue)
 
     def finish(self) -> None:

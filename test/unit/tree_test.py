@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scans of real trees, checked against the tests' own eyes."""
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any, List
+
+import pytest
+
+from kiwi_stackbuild_plugin import tree as module
+from kiwi_stackbuild_plugin.content import ContentComparer
+from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.selection import (
+    find_mounts, make_exclusion, storable
+)
+from kiwi_stackbuild_plugin.tree import (
+    Entry, Exclusion, open_below, open_tree, read_xattrs, scan, sort_key,
+    working_directory
+)
+from trees import describe
+from zoo import make_deep, make_socket, make_zoo, write
+
+
+def scanned(root: Path, exclusion: Exclusion = Exclusion()) -> List[Entry]:  # noqa: B008
+    fd = open_tree(str(root))
+    before = os.listdir('/proc/self/fd')
+    try:
+        return list(scan(fd, exclusion))
+    finally:
+        assert os.listdir('/proc/self/fd') == before, 'descriptors are left open'
+        os.close(fd)
+
+
+def paths(entries: List[Entry]) -> List[bytes]:
+    return [entry.path for entry in entries]
+
+
+def test_scan_sees_everything(tmp_path: Path) -> None:
+    make_zoo(tmp_path / 'zoo')
+    wanted = describe(tmp_path / 'zoo')
+    found = scanned(tmp_path / 'zoo')
+    assert paths(found) == sorted(wanted, key=lambda path: path.split(b'/'))
+    for entry in found:
+        kind, mode, uid, gid, mtime, content, _, xattrs = wanted[entry.path]
+        status = entry.stat
+        assert (
+            stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode), status.st_uid,
+            status.st_gid, status.st_mtime_ns, entry.xattrs
+        ) == (kind, mode, uid, gid, mtime, xattrs)
+        assert (entry.is_dir, entry.is_file) == (kind == stat.S_IFDIR, kind == stat.S_IFREG)
+        assert entry.target == (content if kind == stat.S_IFLNK else b'')
+        assert entry.inode == (status.st_dev, status.st_ino)
+
+
+def test_order_is_that_of_names_not_of_text(tmp_path: Path) -> None:
+    for name in ('a/x', 'a-b/x', 'a.b', 'a0', 'A/x'):
+        write(tmp_path / name, b'')
+    found = paths(scanned(tmp_path))
+    assert found == [b'A', b'A/x', b'a', b'a/x', b'a-b', b'a-b/x', b'a.b', b'a0']
+    assert sorted(found, key=sort_key) == found
+
+
+def test_very_deep_trees_need_few_descriptors(tmp_path: Path) -> None:
+    deep = tmp_path
+    for _ in range(300):
+        deep = deep / 'd'
+        deep.mkdir()
+    assert len(scanned(tmp_path)) == 300
+
+
+def test_paths_longer_than_the_kernel_takes(tmp_path: Path) -> None:
+    make_deep(tmp_path / 'root', 6000)
+    assert len(paths(scanned(tmp_path / 'root'))[-1]) == 6000
+
+
+def test_large_directories_are_read_in_pieces(tmp_path: Path) -> None:
+    for number in range(module._CHUNK + 5):
+        write(tmp_path / f'{number:05}', b'')
+    found = paths(scanned(tmp_path))
+    assert len(found) == module._CHUNK + 5
+    assert found == sorted(found)
+
+
+def test_what_vanishes_meanwhile_is_passed_over(tmp_path: Path) -> None:
+    for name in ('a/x', 'b/x', 'c', 'd/x', 'e/x'):
+        write(tmp_path / name, b'')
+    fd = open_tree(str(tmp_path))
+    found = []
+    for entry in scan(fd):
+        found.append(entry.path)
+        if entry.path == b'a/x':
+            (tmp_path / 'b/x').unlink()
+            (tmp_path / 'b').rmdir()
+            (tmp_path / 'd').rename(tmp_path / 'real')
+            (tmp_path / 'd').symlink_to('real')
+            (tmp_path / 'e/x').unlink()
+            (tmp_path / 'e').rmdir()
+            (tmp_path / 'e').write_bytes(b'')
+    os.close(fd)
+    # listed with the others before; what they hold now is not theirs
+    assert found == [b'a', b'a/x', b'b', b'c', b'd', b'e']
+
+
+def test_names_that_vanish_between_list_and_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / 'there', b'')
+    monkeypatch.setattr(os, 'listdir', lambda fd: ['there', 'gone'])
+    fd = open_tree(str(tmp_path))
+    assert paths(list(scan(fd))) == [b'there']
+    os.close(fd)
+
+
+def test_unreadable_directory_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'd').mkdir()
+    real = os.open
+
+    def refuse(path: Any, *rest: Any, **more: Any) -> int:
+        if path == b'd':
+            raise PermissionError(errno.EACCES, 'no', path)
+        return real(path, *rest, **more)
+    fd = open_tree(str(tmp_path))
+    monkeypatch.setattr(os, 'open', refuse)
+    with pytest.raises(PermissionError):
+        list(scan(fd))
+    os.close(fd)
+
+
+def test_exclusions(tmp_path: Path) -> None:
+    for name in (
+        'dev/null', 'var/cache/a/b', 'var/lib/run/keep', 'run/lock', 'tmp/x.o',
+        'usr/tmp/x.o', 'image/imported_root', 'etc/[x]', '.git/config'
+    ):
+        write(tmp_path / name, b'')
+    found = paths(scanned(tmp_path, make_exclusion(
+        ['/run/*', 'image/imported_root', 'tmp/*.o', '.git', 'var/cache/*/b', '/'],
+        [b'dev']
+    )))
+    assert found == [
+        b'dev', b'etc', b'etc/[x]', b'image', b'run', b'tmp', b'usr', b'usr/tmp',
+        b'usr/tmp/x.o', b'var', b'var/cache', b'var/cache/a', b'var/lib',
+        b'var/lib/run', b'var/lib/run/keep'
+    ]
+
+
+def test_pattern_with_directory_wildcard_and_undecodable_names(tmp_path: Path) -> None:
+    write(tmp_path / 'a/\udcff/x', b'')
+    write(tmp_path / 'b/x', b'')
+    exclusion = make_exclusion([os.fsdecode(b'[ab]/\xff*')])
+    assert paths(scanned(tmp_path, exclusion)) == [b'a', b'b', b'b/x']
+
+
+def test_host_attributes_are_not_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / 'file', b'')
+    os.setxattr(path, 'user.a', b'1')
+    os.setxattr(path, 'trusted.overlay.opaque', b'y')
+    os.setxattr(path, 'trusted.overlaid', b'z')
+    assert read_xattrs(os.fsencode(path)) == (
+        ('trusted.overlaid', b'z'), ('user.a', b'1')
+    )
+
+    def unsupported(*_: Any, **__: Any) -> List[str]:
+        raise OSError(errno.ENOTSUP, 'not there')
+    monkeypatch.setattr(os, 'listxattr', unsupported)
+    assert read_xattrs(os.fsencode(path)) == ()
+
+    def broken(*_: Any, **__: Any) -> List[str]:
+        raise OSError(errno.EIO, 'broken disk')
+    monkeypatch.setattr(os, 'listxattr', broken)
+    with pytest.raises(OSError, match='broken disk'):
+        read_xattrs(os.fsencode(path))
+
+
+@pytest.mark.parametrize('name, why', [
+    ('missing', 'No such file'), ('file', 'Not a directory')
+])
+def test_root_must_be_a_directory(tmp_path: Path, name: str, why: str) -> None:
+    write(tmp_path / 'file', b'')
+    with pytest.raises(KiwiStashRootInvalid, match=why):
+        open_tree(str(tmp_path / name))
+
+
+def test_nothing_is_opened_through_a_link(tmp_path: Path) -> None:
+    write(tmp_path / 'outside/file', b'')
+    write(tmp_path / 'root/d/file', b'')
+    (tmp_path / 'root/link').symlink_to(tmp_path / 'outside')
+    (tmp_path / 'root/d/link').symlink_to('file')
+    fd = open_tree(str(tmp_path / 'root'))
+    for path in (b'link/file', b'd/link', b'../outside/file', b'd//file', b'd/..', b'd/'):
+        with pytest.raises(OSError):
+            open_below(fd, path, os.O_RDONLY)
+    os.close(open_below(fd, b'd/file', os.O_RDONLY))
+    os.close(open_below(fd, b''))
+    os.close(fd)
+
+
+def test_working_directory_is_given_back(tmp_path: Path) -> None:
+    gone = tmp_path / 'gone'
+    gone.mkdir()
+    before, fd = os.getcwd(), open_tree(str(tmp_path))
+    try:
+        with working_directory(fd):
+            assert os.getcwd() == str(tmp_path)
+        assert os.getcwd() == before
+        os.chdir(gone)
+        gone.rmdir()
+        with working_directory(fd):
+            assert os.getcwd() == str(tmp_path)
+    finally:
+        os.chdir(before)
+        os.close(fd)
+
+
+def test_what_no_layer_holds_is_reported(tmp_path: Path) -> None:
+    write(tmp_path / '.wh.d/in/deeper', b'')
+    write(tmp_path / 'a/.wh..wh..opq', b'')
+    write(tmp_path / '.wh', b'')
+    make_socket(tmp_path / 'socket')
+    os.mknod(tmp_path / 'zero', stat.S_IFCHR | 0o600, 0)
+    os.mknod(tmp_path / 'zero-block', stat.S_IFBLK | 0o600, 0)
+    make_deep(tmp_path / 'deep', 2100 - len('deep/'))
+    told: List[Any] = []
+    asked: List[int] = []
+
+    def longest() -> int:
+        asked.append(2090)
+        return 2090
+    kept = paths(list(storable(
+        scanned(tmp_path), lambda *what: told.append(what), longest
+    )))
+    assert {path for path, _ in told if len(path) < 100} == {
+        b'.wh.d', b'a/.wh..wh..opq', b'socket', b'zero'
+    }
+    assert asked == [2090], 'once, and only for a very long path'
+    (_, why), = [item for item in told if len(item[0]) > 100]
+    assert why == 'the path has 2100 bytes, the storage takes 2090'
+    assert not any(part.startswith(b'.wh.d') for part in kept)
+    assert {b'.wh', b'a', b'zero-block'} <= set(kept)
+
+
+def test_mounts_below_a_root_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'root').mkdir()
+    (tmp_path / 'link').symlink_to('root')
+    top = str(tmp_path / 'root')
+    info = tmp_path / 'mountinfo'
+    info.write_text(''.join(
+        f'1 2 0:3 / {point} rw - tmpfs tmpfs rw\n' for point in (
+            top, f'{top}/proc', f'{top}/a\\040b\\134', f'{top}2', '/'
+        )
+    ))
+    real = open
+
+    def opened(path: Any, *rest: Any) -> Any:
+        return real(info if path == '/proc/self/mountinfo' else path, *rest)
+    monkeypatch.setattr('builtins.open', opened)
+    assert find_mounts(str(tmp_path / 'link')) == {b'proc', b'a b\\'}
+
+
+def test_contents_are_compared(tmp_path: Path) -> None:
+    for side in ('one', 'two'):
+        write(tmp_path / side / 'same', bytes(3 << 20))
+        write(tmp_path / side / 'other', side.encode())
+        write(tmp_path / side / 'tail', bytes(3 << 20) + side.encode())
+    write(tmp_path / 'one/longer', b'12')
+    write(tmp_path / 'two/longer', b'1')
+    write(tmp_path / 'one/gone', b'')
+    write(tmp_path / 'one/kind', b'')
+    os.mkfifo(tmp_path / 'two/kind')
+    one, two = (open_tree(str(tmp_path / side)) for side in ('one', 'two'))
+    compare = ContentComparer(one, two)
+    before = len(os.listdir('/proc/self/fd'))
+    assert [compare(name) for name in (
+        b'same', b'other', b'tail', b'longer', b'gone', b'kind'
+    )] == [True, False, False, False, False, False]
+    assert compare.compared_files == 5
+    assert compare.compared_bytes >= 6 << 20
+    assert len(os.listdir('/proc/self/fd')) == before
+    os.close(one)
+    os.close(two)
+
+
+def test_patterns_match_whole_paths() -> None:
+    exclusion = make_exclusion(['a*'])
+    assert exclusion.pattern is not None
+    assert re.match(exclusion.pattern, b'ab/c')
+    assert not re.match(exclusion.pattern, b'x/ab')
