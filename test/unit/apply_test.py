@@ -19,10 +19,10 @@ from zoo import make_zoo, set_time, write
 
 def apply(root: Path, source: Path, delta: Delta) -> None:
     root_fd, source_fd = open_tree(str(root)), open_tree(str(source))
-    before = os.listdir('/proc/self/fd')
+    before = len(os.listdir('/proc/self/fd'))
     try:
         apply_delta(root_fd, source_fd, delta)
-        assert os.listdir('/proc/self/fd') == before
+        assert len(os.listdir('/proc/self/fd')) == before
     finally:
         os.close(root_fd)
         os.close(source_fd)
