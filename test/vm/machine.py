@@ -100,7 +100,12 @@ def booted(disk: Path, log: Path, uefi: bool = False) -> Iterator[Machine]:
     for accelerator in ('kvm', 'tcg'):
         if accelerator == 'kvm' and not os.access('/dev/kvm', os.R_OK | os.W_OK):
             continue
-        with _started(disk, log, accelerator, firmware) as machine:
+        command = [
+            *_command(accelerator, firmware), '-snapshot',
+            '-drive', f'file={disk},format=raw,if=virtio', '-serial', 'stdio',
+            '-monitor', 'none'
+        ]
+        with on_console(command, log, accelerator) as machine:
             try:
                 machine.wait_for(r'(?=\S)', 20 if accelerator == 'kvm' else 300)
             except MachineFailed:
@@ -112,14 +117,10 @@ def booted(disk: Path, log: Path, uefi: bool = False) -> Iterator[Machine]:
 
 
 @contextmanager
-def _started(
-    disk: Path, log: Path, accelerator: str, firmware: Optional[str]
+def on_console(
+    command: List[str], log: Path, accelerator: str = 'tcg'
 ) -> Iterator[Machine]:
-    command = [
-        *_command(accelerator, firmware), '-snapshot',
-        '-drive', f'file={disk},format=raw,if=virtio', '-serial', 'stdio',
-        '-monitor', 'none'
-    ]
+    """Start a machine whose console is the command's stdin and stdout."""
     with log.open('ab') as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
