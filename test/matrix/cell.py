@@ -83,12 +83,9 @@ def user_errors(cell: Cell) -> None:
     to_target = ('stackbuild', '--stash=nowhere', f'--target-dir={target}')
     for words, told in (
         (('stash', '--root=nowhere'), 'nowhere'),
-        (('stash', '--root=root', '--container-name=Upper'), 'upper case'),
-        (('stash_list', '--format=xml'), 'xml'),
         (to_target, 'nowhere'),
         ((*to_target, '--', '--bogus'), '--bogus'),
         ((*to_target, '--', '--target-dir=/x'), 'stackbuild sets --target-dir'),
-        ((*to_target, '--description=nowhere'), 'nowhere'),
     ):
         output = cell.system(*words, status=(1,))
         check(told in output, f'{" ".join(words)}: {output}')

@@ -22,10 +22,12 @@ UNIT_TESTS = (
 
 
 def run_combination(
-    interpreter: str, version: str, kiwi: str, wheel: Path
+    interpreter: str, version: str, kiwi: str, wheel: Path, full: bool = True
 ) -> List[Outcome]:
     """Run a cell, and what concerns the installation, in its environment.
 
+    :param full: with what depends on kiwi only, not on the Python: the unit
+        tests, and the other order of installation
     :raises NotApplicable: if kiwi itself does not run on this Python
     :raises EnvironmentFailed: if the environment could not be made
     """
@@ -34,22 +36,25 @@ def run_combination(
         ready = environment.path / 'ready'
         # the environment is made anew if we do not get to the end
         ready.unlink()
-        outcomes = _run_all(environment, kiwi, wheel)
+        outcomes = _run_all(environment, kiwi, wheel, full)
         ready.touch()
     return outcomes
 
 
-def _run_all(environment: Environment, kiwi: str, wheel: Path) -> List[Outcome]:
+def _run_all(
+    environment: Environment, kiwi: str, wheel: Path, full: bool
+) -> List[Outcome]:
     with tempfile.TemporaryDirectory(prefix='matrix.') as scratch:
         install_plugin(environment, wheel)
         outcomes = run_cell(environment.kiwi, Path(scratch, 'work'))
-        outcomes.append(_try('unit_tests', lambda: unit_tests(environment)))
         here = Cell(environment.kiwi, Path(scratch), {
             **os.environ, 'MANPATH': scratch, 'COLUMNS': '200', 'TERM': 'dumb'
         })
-        outcomes.append(_try(
-            'plugin_first', lambda: plugin_first(environment, here, kiwi, wheel)
-        ))
+        if full:
+            outcomes.append(_try('unit_tests', lambda: unit_tests(environment)))
+            outcomes.append(_try(
+                'plugin_first', lambda: plugin_first(environment, here, kiwi, wheel)
+            ))
         outcomes.append(_try('uninstalled', lambda: uninstalled(environment, here)))
     return outcomes
 

@@ -48,8 +48,9 @@ What was tested
 Each cell is an environment of its own. It runs the help texts, wrong command
 lines with their exit status, a first stash, a second one of a changed tree,
 ``stash_list``, ``stackbuild`` without and with a description, and a stash of
-the result, with the real podman and skopeo; then the plugin is installed before
-kiwi, and uninstalled.
+the result, with the real podman and skopeo; then the plugin is uninstalled. For
+each kiwi one cell also installs the plugin before kiwi, and runs the unit tests
+of all that touches kiwi.
 
 '''
 
