@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Change
 from kiwi_stackbuild_plugin.errors import printable_path
@@ -14,6 +14,8 @@ _AGES = (
     ('year', 365 * 86400), ('month', 30 * 86400), ('week', 7 * 86400),
     ('day', 86400), ('hour', 3600), ('minute', 60), ('second', 1)
 )
+#: directories and files in the summary of a dry run
+_SHOWN = 10
 _UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
 
 
@@ -62,7 +64,11 @@ def describe_delta(
     name: str, base: Optional[Base], removed: Sequence[bytes],
     changes: Sequence[Change]
 ) -> str:
-    """Return what a stash would store: a line each, A/C/D, bytes, path."""
+    """Return what a stash would store.
+
+    A line for each path (A, C or D, bytes, path), the ten directories and the
+    ten files that take most, and one line with the sums.
+    """
     origin = f'a change of {base.info.display_name}' if base else 'the whole tree'
     lines = [f'{name}: {origin}, nothing is stored']
     lines += [f'D {"-":>12} {printable_path(path)}' for path in removed]
@@ -70,6 +76,7 @@ def describe_delta(
         f'{change.kind} {_content_size(change):>12} {printable_path(change.entry.path)}'
         for change in changes if change.kind != PARENT
     ]
+    lines += _largest_directories(removed, changes) + _largest_files(changes)
     counts = [
         sum(1 for change in changes if change.kind == kind)
         for kind in (ADDED, CHANGED)
@@ -79,6 +86,47 @@ def describe_delta(
         f'{human_size(sum(map(_content_size, changes)))} of content'
     )
     return '\n'.join(lines)
+
+
+def _largest_directories(
+    removed: Sequence[bytes], changes: Sequence[Change]
+) -> List[str]:
+    """Sum up below directories of two levels, as in usr/lib."""
+    groups: Dict[bytes, List[int]] = {}
+    for path, column, size in [
+        *((path, 2, 0) for path in removed),
+        *((change.entry.path, int(change.kind == CHANGED), _content_size(change))
+          for change in changes if change.kind != PARENT)
+    ]:
+        directory = b'/'.join(path.split(b'/')[:-1][:2]) or b'/'
+        sums = groups.setdefault(directory, [0, 0, 0, 0])
+        sums[column] += 1
+        sums[3] += size
+    ranked = sorted(
+        groups.items(), key=lambda group: (-group[1][3], -sum(group[1][:3]), group[0])
+    )
+    if not ranked:
+        return []
+    shown = [
+        f'{sums[0]:>7}  {sums[1]:>7}  {sums[2]:>7}  {human_size(sums[3]):>8}  '
+        f'{printable_path(directory)}' for directory, sums in ranked[:_SHOWN]
+    ]
+    if len(ranked) > _SHOWN:
+        shown.append(f'and {len(ranked) - _SHOWN} more directories')
+    return ['', '  ADDED  CHANGED  REMOVED      SIZE  DIRECTORY', *shown, '']
+
+
+def _largest_files(changes: Sequence[Change]) -> List[str]:
+    """Name the files with the most content, the largest first."""
+    ranked = sorted(
+        (change for change in changes if _content_size(change)),
+        key=lambda change: (-_content_size(change), change.entry.path)
+    )
+    shown = [
+        f'{human_size(_content_size(change)):>34}  {printable_path(change.entry.path)}'
+        for change in ranked[:_SHOWN]
+    ]
+    return [f'{"SIZE":>34}  LARGEST FILES', *shown, ''] if shown else []
 
 
 def _content_size(change: Change) -> int:

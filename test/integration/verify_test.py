@@ -113,7 +113,11 @@ def test_dry_run_tells_and_writes_nothing(storage: Storage, root: Path) -> None:
         'small:latest: a change of localhost/small:latest, nothing is stored',
         'D - usr/bin/link', 'D - usr/bin/tool2',
         'C 0 etc', 'C 7 etc/hostname', 'A 0 etc/line\\nfeed', 'A 5 etc/new',
-        'C 0 usr/bin', '2 added, 3 changed, 2 removed, 12 B of content'
+        'C 0 usr/bin',
+        '', ' ADDED CHANGED REMOVED SIZE DIRECTORY',
+        ' 2 1 0 12 B etc', ' 0 0 2 0 B usr/bin', ' 0 1 0 0 B /', ' 0 1 0 0 B usr', '',
+        ' SIZE LARGEST FILES', ' 7 B etc/hostname', ' 5 B etc/new', '',
+        '2 added, 3 changed, 2 removed, 12 B of content'
     ]
     assert describe(root) == changed != before
     assert images(storage) == stored
