@@ -6,6 +6,8 @@ KIWI ?= kiwi<11
 PYTHON ?= python3
 # arguments for pytest, the demo, the benchmark: make unit ARGS='-k layer'
 ARGS ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
 
 export KIWI PYTHON
 
@@ -14,7 +16,8 @@ TOX = .venv/bin/tox run -qq
 POSARGS = $(if $(strip $(ARGS)),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type doc unit integration bench matrix vm soak fleet clean
+.PHONY: help setup demo test lint type doc unit integration bench matrix vm tutorial soak fleet packages \
+	install clean
 
 help:  ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -59,6 +62,20 @@ soak: setup  ## Many rounds, kills and parallel runs
 
 fleet: setup  ## Many roots from one base
 	@test/fleet/run $(ARGS)
+
+tutorial: setup  ## The tutorial's own commands, until the machine asks for a login
+	@tools/system-packages vm
+	@.venv/bin/python test/vm/tutorial.py
+
+packages: setup  ## Build wheel, sdist, deb and rpm; install and use them
+	@tools/system-packages pack
+	@.venv/bin/python -m pip install -q --disable-pip-version-check build twine
+	@.venv/bin/python test/packages/run.py $(ARGS)
+
+install:  ## Install into DESTDIR and PREFIX (/usr/local) with pip
+	@rm -rf build
+	@$(PYTHON) -m pip install --disable-pip-version-check --no-deps --ignore-installed \
+		--prefix $(PREFIX) --root $(or $(DESTDIR),/) .
 
 clean:  ## Remove what the other targets made in this directory
 	rm -rf .venv .tox .mypy_cache .pytest_cache .ruff_cache .coverage \

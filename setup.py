@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Packaging of the plugin: two packages, one distribution for kiwi 9.24 to 11."""
+import gzip
 import os
 import re
 import sys
+import tarfile
 
 from setuptools import setup
+from setuptools.command.sdist import sdist
 # setuptools' own copy
 from distutils.command.install_data import install_data  # isort: skip
 
@@ -42,8 +45,37 @@ class InstallData(install_data):
         else:
             build = self.get_finalized_command('build').build_base
             pages = write_pages(os.path.join(build, 'man'))
-            self.data_files = [*self.data_files, ('share/man/man8', pages)]
+            self.data_files = [('share/man/man8', pages)]
         super().run()
+
+
+class ReproducibleSdist(sdist):
+    """With SOURCE_DATE_EPOCH set, the same sources give the same archive."""
+
+    def make_archive(self, base_name: str, *args: object, **more: object) -> str:
+        """Make the archive, then write it again without what differs."""
+        name: str = super().make_archive(base_name, *args, **more)
+        epoch = os.environ.get('SOURCE_DATE_EPOCH')
+        if epoch and name.endswith('.tar.gz'):
+            rewrite_archive(name, int(epoch))
+        return name
+
+
+def rewrite_archive(name: str, epoch: int) -> None:
+    """Give all members one time and no owner, in the order of their names."""
+    with tarfile.open(name) as source, gzip.GzipFile(
+        f'{name}.new', 'wb', mtime=epoch
+    ) as packed, tarfile.open(
+        mode='w', fileobj=packed, format=tarfile.PAX_FORMAT
+    ) as target:
+        for member in sorted(source.getmembers(), key=lambda member: member.name):
+            member.mtime = epoch
+            member.uid = member.gid = 0
+            member.uname = member.gname = ''
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            member.pax_headers = {}
+            target.addfile(member, source.extractfile(member) if member.isfile() else None)
+    os.replace(f'{name}.new', name)
 
 
 setup(
@@ -65,10 +97,8 @@ setup(
         'kiwi_stackbuild_plugin': ['*.rng', '*.rnc', 'py.typed'],
         'kiwi_stackbuild_typer_plugin': ['py.typed']
     },
-    data_files=[
-        ('share/doc/kiwi_stackbuild_plugin', ['README.rst', 'CHANGELOG.rst'])
-    ],
-    cmdclass={'install_data': InstallData},
+    data_files=[('share/man/man8', [])],
+    cmdclass={'install_data': InstallData, 'sdist': ReproducibleSdist},
     # what kiwi brings itself (docopt or typer, lxml, ...) is kiwi's business;
     # zstandard 0.20 is python3-zstandard of Debian 12
     install_requires=['kiwi>=9.24', 'zstandard>=0.20'],
