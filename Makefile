@@ -70,7 +70,7 @@ tutorial: setup  ## The tutorial's own commands, until the machine asks for a lo
 packages: setup  ## Build wheel, sdist, deb and rpm; install and use them
 	@tools/system-packages pack
 	@.venv/bin/python -m pip install -q --disable-pip-version-check build twine
-	@.venv/bin/python test/packages/run.py $(ARGS)
+	@.venv/bin/python test/packages/packages.py $(ARGS)
 
 install:  ## Install into DESTDIR and PREFIX (/usr/local) with pip
 	@rm -rf build
