@@ -68,7 +68,10 @@ def store_image(new: NewImage, space: Workspace, layout: str) -> str:
     config = _make_config(new, values, created)
     image_id = add_image(layout, config, base_layers, layer, annotations_of(values))
     log.info('Importing into the storage of podman')
-    store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    store.add_image(
+        space, f'oci:{layout}:{REFERENCE}', image_id,
+        blob=layer.path if layer else None
+    )
     return image_id
 
 

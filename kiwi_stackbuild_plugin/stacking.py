@@ -19,6 +19,7 @@ from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.new_image import store_chain
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.stack_state import StackState
+from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.tree import open_tree, scan
 from kiwi_stackbuild_plugin.workspace import Workspace
 
@@ -143,6 +144,6 @@ def _own_change(
     if ancestor_fd is None:
         return Delta((), tuple(whole_tree(amend(scan(source_fd), extras))))
     return compare(
-        amend(scan(ancestor_fd), extras), amend(scan(source_fd), extras),
+        amend(scan_ahead(ancestor_fd), extras), amend(scan(source_fd), extras),
         ContentComparer(ancestor_fd, source_fd), Trust()
     )

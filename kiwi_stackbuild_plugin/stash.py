@@ -34,6 +34,7 @@ from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
 from kiwi_stackbuild_plugin.path_limit import longest_path
+from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.reference import check_stash_name
@@ -45,7 +46,7 @@ from kiwi_stackbuild_plugin.source import (
 )
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.stash_labels import chain_limit, parse_labels
-from kiwi_stackbuild_plugin.tree import Entry, open_tree, scan
+from kiwi_stackbuild_plugin.tree import Entry, open_tree
 from kiwi_stackbuild_plugin.verify import verify
 from kiwi_stackbuild_plugin.workspace import Workspace
 
@@ -192,7 +193,7 @@ def _find_changes(
         base_fd = open_tree(path)
         try:
             return compare(
-                amend(scan(base_fd, job.tree.exclusion), extras_of(base.info)),
+                amend(scan_ahead(base_fd, job.tree.exclusion), extras_of(base.info)),
                 job.entries(findings),
                 ContentComparer(base_fd, job.tree.fd),
                 Trust(

@@ -12,6 +12,7 @@ from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.command import (
     last_line, reason_of, require_tools, run_command
 )
+from kiwi_stackbuild_plugin.consume import consumed
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashToolFailed
 )
@@ -188,7 +189,7 @@ def _repair_mount(image_id: str, stderr: str) -> bool:
 def add_image(
     space: Workspace, layout: str, image_id: str,
     platform: Sequence[str] = (), options: Sequence[str] = (),
-    timeout: Optional[float] = None
+    timeout: Optional[float] = None, blob: Optional[str] = None
 ) -> None:
     """Bring the image of a layout into the storage, without a name.
 
@@ -200,13 +201,15 @@ def add_image(
     :param platform: skopeo's options that choose from a list of images
     :param options: more options for skopeo copy
     :param timeout: seconds, None for no limit
+    :param blob: file of the layout that is of no use afterwards
     """
     if find_image(image_id) is None:
         space.note(IMAGE, image_id)
-        run_command([
-            'skopeo', *platform, 'copy', *options, layout,
-            f'containers-storage:@{image_id}'
-        ], timeout=timeout)
+        with consumed(blob):
+            run_command([
+                'skopeo', f'--tmpdir={space.path}', *platform, 'copy', *options,
+                layout, f'containers-storage:@{image_id}'
+            ], timeout=timeout)
 
 
 def tag_image(space: Workspace, image_id: str, name: str) -> None:

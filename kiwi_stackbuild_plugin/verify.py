@@ -13,7 +13,8 @@ from kiwi_stackbuild_plugin.extras import amend
 from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.source import RootTree
-from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.prefetch import scan_ahead
+from kiwi_stackbuild_plugin.tree import open_tree
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
@@ -34,7 +35,7 @@ def verify(
         fd = open_tree(path)
         try:
             delta = compare(
-                amend(scan(fd, tree.exclusion), extras), tree.entries([], longest_path),
+                amend(scan_ahead(fd, tree.exclusion), extras), tree.entries([], longest_path),
                 ContentComparer(fd, tree.fd), Trust(None, rounded)
             )
         finally:

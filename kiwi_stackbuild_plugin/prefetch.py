@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scan in a process of its own, so that two trees are scanned at a time."""
+from __future__ import annotations
+
+import errno
+import json
+import marshal
+import os
+import re
+import subprocess
+import sys
+from itertools import islice
+from typing import IO, Any, Iterator, List, Tuple
+
+from kiwi_stackbuild_plugin.tree import Entry, Exclusion, scan
+
+_BATCH = 512
+_LENGTH = 4
+_ALL = Exclusion()
+#: a new interpreter, not a fork: a fork of a process that has had threads can
+#: hang; with our module path and nothing else of the environment
+_PROGRAM = (
+    'import json, sys; sys.path[:] = json.loads(sys.argv[1]); '
+    'from kiwi_stackbuild_plugin import prefetch; prefetch.work()'
+)
+
+
+def scan_ahead(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
+    """Yield what tree.scan yields, from a child process that runs ahead.
+
+    The pipe between them bounds the lead. The child ends with its parent, and
+    when nobody wants more. Of the times only mtime and ctime are passed on.
+
+    :raises OSError: as scan does
+    """
+    pattern = exclusion.pattern
+    job = marshal.dumps((
+        root_fd, tuple(exclusion.paths), tuple(exclusion.contents),
+        pattern and pattern.pattern, pattern and pattern.flags
+    ))
+    child = subprocess.Popen(
+        [sys.executable, '-I', '-S', '-c', _PROGRAM, json.dumps(_module_path())],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        pass_fds=(root_fd,), bufsize=1 << 18
+    )
+    assert child.stdin and child.stdout
+    try:
+        try:
+            child.stdin.write(job)
+            child.stdin.close()
+        except BrokenPipeError:
+            pass
+        head = child.stdout.read(_LENGTH)
+        # an installation that a bare interpreter cannot find: no lead then
+        yield from _receive(head, child.stdout) if head else scan(root_fd, exclusion)
+    finally:
+        child.stdout.close()
+        child.wait()
+
+
+def _module_path() -> List[str]:
+    """Return sys.path, led by where we are: an editable install is not in it."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return [here, *sys.path]
+
+
+def work() -> None:
+    """Be the child: scan and send, until done or nobody listens."""
+    root_fd, paths, contents, pattern, flags = marshal.load(sys.stdin.buffer)
+    exclusion = Exclusion(
+        frozenset(paths), frozenset(contents),
+        re.compile(pattern, flags) if pattern else None
+    )
+    try:
+        _send(sys.stdout.buffer, scan(root_fd, exclusion))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def _send(stream: IO[bytes], entries: Iterator[Entry]) -> None:
+    """Send batches; the last is empty, or says how the scan failed."""
+    failure: Tuple[int, str] = (0, '')
+    try:
+        batch = [_pack(entry) for entry in islice(entries, _BATCH)]
+        while batch:
+            _send_one(stream, batch)
+            batch = [_pack(entry) for entry in islice(entries, _BATCH)]
+    except BrokenPipeError:
+        raise
+    except OSError as issue:
+        failure = issue.errno or errno.EIO, issue.strerror or ''
+    _send_one(stream, failure)
+
+
+def _send_one(stream: IO[bytes], document: Any) -> None:
+    data = marshal.dumps(document)
+    stream.write(len(data).to_bytes(_LENGTH, 'little') + data)
+
+
+def _receive(head: bytes, stream: IO[bytes]) -> Iterator[Entry]:
+    """Yield what comes, up to the last batch.
+
+    :param head: the length of the first one
+    """
+    while True:
+        data = stream.read(int.from_bytes(head, 'little'))
+        if not data:
+            raise OSError(errno.EIO, 'the process that scans has ended')
+        document = marshal.loads(data)
+        if isinstance(document, tuple):
+            if document[0]:
+                raise OSError(*document)
+            return
+        yield from map(_unpack, document)
+        head = stream.read(_LENGTH)
+
+
+def _pack(entry: Entry) -> List[Any]:
+    status = entry.stat
+    return [
+        entry.path, tuple(status)[:10], status.st_mtime_ns, status.st_ctime_ns,
+        status.st_rdev, entry.xattrs, entry.target
+    ]
+
+
+def _unpack(values: List[Any]) -> Entry:
+    path, basic, mtime_ns, ctime_ns, rdev, xattrs, target = values
+    status = os.stat_result(basic, {
+        'st_mtime_ns': mtime_ns, 'st_ctime_ns': ctime_ns, 'st_rdev': rdev
+    })
+    return Entry(path, status, xattrs, target)

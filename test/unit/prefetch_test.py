@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process that scans ahead: same entries, errors, an early end, no trace."""
+from __future__ import annotations
+
+import io
+import os
+import re
+from pathlib import Path
+
+import pytest
+from kiwi_stackbuild_plugin import prefetch
+from kiwi_stackbuild_plugin.prefetch import scan_ahead
+from kiwi_stackbuild_plugin.tree import Exclusion, open_tree, scan
+from trees import make_root
+
+
+@pytest.fixture
+def big_root(tmp_path: Path) -> int:
+    """Give a tree of more entries than go into one batch."""
+    root = make_root(tmp_path / 'root')
+    for number in range(1200):
+        (root / f'etc/{number}').touch()
+    os.utime(root / 'etc/7', ns=(1, -1_500_000_001))
+    os.mkfifo(root / 'etc/fifo')
+    os.setxattr(root / 'etc/8', 'user.binary', b'\0\xff')
+    return open_tree(str(root))
+
+
+def seen(entry: object) -> object:
+    """All of an entry that anybody looks at."""
+    status = entry.stat  # type: ignore[attr-defined]
+    return (
+        entry.path, entry.xattrs, entry.target, entry.inode,  # type: ignore[attr-defined]
+        status.st_mode, status.st_nlink, status.st_uid, status.st_gid,
+        status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_rdev
+    )
+
+
+def test_entries_are_those_of_a_scan(big_root: int) -> None:
+    exclusion = Exclusion(frozenset({b'usr'}), frozenset({b'var'}))
+    ahead = [seen(entry) for entry in scan_ahead(big_root, exclusion)]
+    assert ahead == [seen(entry) for entry in scan(big_root, exclusion)]
+    assert len(ahead) > 1200
+
+
+def test_patterns_go_along(big_root: int) -> None:
+    exclusion = Exclusion(pattern=re.compile(rb'etc/1.*|usr', re.DOTALL))
+    ahead = [entry.path for entry in scan_ahead(big_root, exclusion)]
+    assert ahead == [entry.path for entry in scan(big_root, exclusion)]
+    assert b'etc/2' in ahead and b'etc/11' not in ahead
+
+
+def test_failure_of_the_scan_reaches_us(big_root: int) -> None:
+    closed = os.open('/dev/null', os.O_RDONLY)
+    with pytest.raises(NotADirectoryError):
+        list(scan_ahead(closed))
+    os.close(closed)
+
+
+def test_failure_comes_after_what_was_found(big_root: int) -> None:
+    def failing() -> object:
+        yield from list(scan(big_root))[:600]
+        raise PermissionError(13, 'not for you')
+
+    stream = io.BytesIO()
+    prefetch._send(stream, failing())  # type: ignore[arg-type]
+    stream.seek(0)
+    entries = prefetch._receive(stream.read(4), stream)
+    assert len([next(entries) for _ in range(512)]) == 512
+    with pytest.raises(PermissionError, match='not for you'):
+        list(entries)
+
+
+def test_child_that_cannot_start_costs_only_the_lead(
+    big_root: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefetch, '_PROGRAM', 'import os; os._exit(3)')
+    ahead = [entry.path for entry in scan_ahead(big_root)]
+    assert ahead == [entry.path for entry in scan(big_root)]
+
+
+def test_child_that_is_killed_is_an_error(big_root: int) -> None:
+    stream = io.BytesIO()
+    prefetch._send_one(stream, [prefetch._pack(next(scan(big_root)))])
+    stream.seek(0)
+    with pytest.raises(OSError, match='has ended'):
+        list(prefetch._receive(stream.read(4), stream))
+
+
+def test_early_end_leaves_no_process(big_root: int) -> None:
+    entries = scan_ahead(big_root)
+    next(entries)
+    entries.close()  # type: ignore[attr-defined]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
