@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a description fits a stash; kiwi's own XML state, trees made by hand."""
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, Sequence
+
+import pytest
+from kiwi.xml_description import XMLDescription
+from kiwi.xml_state import XMLState
+
+from kiwi_stackbuild_plugin.base_facts import BaseFacts, join_facts, read_facts
+from kiwi_stackbuild_plugin.bootstrap import (
+    join_bootstrap, show_installed, skip_bootstrap
+)
+from kiwi_stackbuild_plugin.checks import check_architecture, check_packages
+from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.tree import open_tree
+
+TEXT = '''<image schemaversion="7.4" name="x">
+  <description type="system">
+    <author>A</author><contact>a@b</contact><specification>s</specification>
+  </description>
+  <preferences>
+    <version>1.0.0</version><packagemanager>apt</packagemanager><type image="tbz"/>
+  </preferences>
+  <repository type="apt-deb" distribution="bookworm" components="main">
+    <source path="http://user:secret@h/debian"/>
+  </repository>
+  <packages type="bootstrap">
+    <package name="apt"/><archive name="early.tar" target_dir="/opt"/>
+  </packages>
+  <packages type="image"><package name="vim"/></packages>
+</image>'''
+DEBIAN = BaseFacts(
+    frozenset({'apt'}), frozenset({'deb'}), 'debian', (), 'bookworm'
+)
+
+
+@pytest.fixture(autouse=True)
+def propagate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let caplog see what the plugin says."""
+    monkeypatch.setattr(logging.getLogger('kiwi'), 'propagate', True)
+
+
+def state_of(tmp_path: Path, *changes: Sequence[str]) -> Any:
+    text = TEXT
+    for old, new in changes:
+        text = text.replace(old, new)
+    (tmp_path / 'config.xml').write_text(text)
+    return XMLState(XMLDescription(str(tmp_path / 'config.xml')).load())
+
+
+def tree(tmp_path: Path, *programs: str, release: str = '') -> int:
+    root = tmp_path / 'root'
+    for directory in ('usr/bin', 'usr/lib', 'etc'):
+        (root / directory).mkdir(parents=True)
+    (root / 'bin').symlink_to('usr/bin')
+    for name in programs:
+        (root / 'usr/bin' / name).write_text('')
+    if release:
+        (root / 'usr/lib/os-release').write_text(release)
+        (root / 'etc/os-release').symlink_to('../usr/lib/os-release')
+    return open_tree(str(root))
+
+
+def test_facts_of_a_debian(tmp_path: Path) -> None:
+    fd = tree(
+        tmp_path, 'dpkg', 'apt-get',
+        release='# x\nID=debian\nID_LIKE="a b"\nVERSION_CODENAME=bookworm\nBAD="\n'
+    )
+    assert read_facts(fd) == BaseFacts(
+        frozenset({'apt'}), frozenset({'deb'}), 'debian', ('a', 'b'), 'bookworm'
+    )
+    os.close(fd)
+
+
+def test_facts_of_an_empty_tree_and_of_one_with_links(tmp_path: Path) -> None:
+    fd = tree(tmp_path, 'dnf', 'rpm')
+    (tmp_path / 'root/etc/os-release').symlink_to('/etc/os-release')
+    facts = read_facts(fd)
+    os.close(fd)
+    assert facts.managers == {'dnf', 'dnf4'} and facts.formats == {'rpm'}
+    assert facts.distribution == ''
+    assert join_facts([facts, DEBIAN]).managers == {'dnf', 'dnf4', 'apt'}
+    assert join_facts([facts, DEBIAN]).distribution == ''
+
+
+def test_a_base_with_the_package_manager(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert check_packages(state_of(tmp_path), DEBIAN, 'base')
+    assert [entry for entry in caplog.records if entry.levelno > logging.INFO] == []
+
+
+def test_a_base_without_any_is_bootstrapped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not check_packages(state_of(tmp_path), BaseFacts(), 'busybox')
+    assert 'busybox has no apt: kiwi bootstraps into what is there' in caplog.text
+
+
+def test_another_kind_of_packages_is_refused(tmp_path: Path) -> None:
+    state = state_of(tmp_path, ('>apt<', '>zypper<'))
+    with pytest.raises(KiwiStashDescriptionInvalid) as issue:
+        check_packages(state, DEBIAN, 'base')
+    assert 'installs with zypper, base has apt' in f'{issue.value}'
+
+
+@pytest.mark.parametrize(('change', 'told'), [
+    (('/debian"', '/ubuntu"'), 'looks like one for ubuntu'),
+    (('"bookworm"', '"trixie-updates"'), 'is for trixie'),
+])
+def test_another_distribution_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Sequence[str], told: str
+) -> None:
+    assert check_packages(state_of(tmp_path, change), DEBIAN, 'base')
+    assert told in caplog.text
+    assert 'secret' not in caplog.text.partition('WARNING')[2]
+
+
+@pytest.mark.parametrize('suite', ['stable', 'bookworm-security', 'bookworm/updates'])
+def test_suites_of_the_same_release_are_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, suite: str
+) -> None:
+    check_packages(state_of(tmp_path, ('"bookworm"', f'"{suite}"')), DEBIAN, 'base')
+    assert 'WARNING' not in caplog.text
+
+
+def test_architectures_are_compared() -> None:
+    images = [ImageInfo('a' * 64, ('s:1',), architecture='arm64'), ImageInfo('b' * 64)]
+    check_architecture(images, {'--target-arch': 'aarch64'})
+    with pytest.raises(KiwiStashDescriptionInvalid) as issue:
+        check_architecture(images, {'--target-arch': 'riscv64'})
+    assert 's:1 is a root tree for arm64' in f'{issue.value}'
+
+
+def test_bootstrap_sections_become_image_sections(tmp_path: Path) -> None:
+    state = state_of(tmp_path)
+    assert state.get_bootstrap_packages_sections()
+    join_bootstrap(state)
+    assert state.get_bootstrap_packages_sections() == []
+    assert state.get_bootstrap_packages() == []
+    assert state.get_bootstrap_archives() == []
+    assert not state.get_bootstrap_package_name()
+    assert state.get_system_packages() == ['apt', 'vim']
+    assert state.get_system_archives() == ['early.tar']
+    assert state.get_system_archives_target_dirs() == {'early.tar': '/opt'}
+    kept = [section.get_type() for section in state.xml_data.get_packages()]
+    assert kept == ['bootstrap', 'image']
+
+
+def test_a_task_is_told_once_it_has_loaded_its_description(tmp_path: Path) -> None:
+    class Task:
+        def __init__(self) -> None:
+            self.command_args = {
+                '--add-bootstrap-package': ['early'], '--add-package': ['late']
+            }
+            self.xml_state: Any = None
+
+        def load_xml_description(self, directory: str) -> None:
+            self.xml_state = state_of(Path(directory))
+
+    task = Task()
+    skip_bootstrap(task)
+    task.load_xml_description(str(tmp_path))
+    assert task.xml_state.get_bootstrap_packages_sections() == []
+    assert task.command_args == {
+        '--add-bootstrap-package': [], '--add-package': ['late', 'early']
+    }
+
+
+@pytest.mark.parametrize('left', ['', 'file', 'link'])
+def test_apt_sees_what_dpkg_has_installed(tmp_path: Path, left: str) -> None:
+    folder = tmp_path / 'var/lib/dpkg'
+    folder.mkdir(parents=True)
+    (folder / 'status').write_text('Package: apt\n')
+    if left == 'file':
+        (folder / 'status.kiwi').write_text('')
+    elif left:
+        (folder / 'status.kiwi').symlink_to('/nowhere')
+    fd = open_tree(str(tmp_path))
+    show_installed(fd)
+    os.close(fd)
+    assert (folder / 'status.kiwi').read_text() == 'Package: apt\n'
+    assert os.readlink(folder / 'status.kiwi') == 'status'
+
+
+def test_a_tree_without_dpkg_gets_no_file_of_it(tmp_path: Path) -> None:
+    fd = open_tree(str(tmp_path))
+    show_installed(fd)
+    os.close(fd)
+    assert list(tmp_path.iterdir()) == []
