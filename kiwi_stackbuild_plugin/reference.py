@@ -87,8 +87,8 @@ def parse_reference(text: str, option: str = '--stash') -> Reference:
             return Reference(text, 'transport')
     if _IMAGE_ID.fullmatch(text):
         return Reference(text, 'id')
-    rest, _, digest = text.partition('@')
-    if digest and not _DIGEST.fullmatch(digest):
+    rest, at, digest = text.partition('@')
+    if at and not _DIGEST.fullmatch(digest):
         raise KiwiStashArgumentInvalid(
             f'{option} {text!r}: {digest!r} is not a digest',
             'a digest is sha256: and 64 hexadecimal digits'
