@@ -19,9 +19,12 @@ from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
 from kiwi_stackbuild_plugin.stacking import Step, report_conflicts
-from kiwi_stackbuild_plugin.tree import open_tree
+from kiwi_stackbuild_plugin.tree import open_below, open_tree
 
 log = logging.getLogger('kiwi')
+
+#: bytes
+_LARGE = 1 << 30
 
 #: directories that kiwi writes into from outside of the root
 _WRITTEN_BY_KIWI = ('image', 'etc', 'dev', 'proc', 'sys', 'run', 'var', 'boot')
@@ -36,7 +39,7 @@ def import_images(steps: Sequence[Step], root: str) -> None:
     """
     first = steps[0]
     log.info('Importing %s', first.describe())
-    copy_tree(first.path, root)
+    copy_tree(first.path, root, _has_large_hole(first))
     root_fd = open_tree(root)
     try:
         restore_extras(root_fd, extras_of(first.image))
@@ -64,15 +67,39 @@ def _stack(root_fd: int, step: Step) -> None:
     })
 
 
-def copy_tree(source: str, target: str) -> None:
+def _has_large_hole(step: Step) -> bool:
+    """Tell whether a sparse file is too large to be copied with its zeros."""
+    fd = open_tree(step.path)
+    try:
+        return any(
+            extra.sparse and _size(fd, path) >= _LARGE
+            for path, extra in extras_of(step.image).items()
+        )
+    finally:
+        os.close(fd)
+
+
+def _size(root_fd: int, path: bytes) -> int:
+    try:
+        fd = open_below(root_fd, path, os.O_PATH)
+    except OSError:
+        return 0
+    try:
+        return os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
+def copy_tree(source: str, target: str, make_holes: bool = False) -> None:
     """Copy a tree with all metadata, as cp(1) does it; target must not exist.
 
     From inside of the source, so that a path may be as long as it is there.
+
+    :param make_holes: for all zeros, instead of sharing blocks
     """
     os.mkdir(target)
-    run_command([
-        'env', f'--chdir={source}', 'cp', '--archive', '--reflink=auto', '.', target
-    ])
+    how = '--sparse=always' if make_holes else '--reflink=auto'
+    run_command(['env', f'--chdir={source}', 'cp', '--archive', how, '.', target])
 
 
 def _restore_root(root_fd: int, image: ImageInfo) -> None:
