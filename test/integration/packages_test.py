@@ -16,6 +16,9 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / 'test/packages'))
 
+pytest.importorskip('build')
+pytest.importorskip('docutils')
+
 from packages import COMMANDS, copy_sources, digests, one, run
 
 
