@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -40,8 +41,16 @@ pytestmark = [
 ]
 
 
+#: containers/image remembers there, for root, which registry has which layer
+CACHE = Path('/var/lib/containers/cache')
+_BIND = f'mkdir -p "$0" {CACHE} && mount --bind "$0" {CACHE} && exec "$@"'
+
+
 class Host:
-    """A network namespace that reaches the registry's address and nothing else."""
+    """A network namespace that reaches the registry's address and nothing else.
+
+    What root's tools remember of registries is its own as well.
+    """
 
     def __init__(self, number: int, address: str, storage: Storage) -> None:
         self.name = f'kiwi-{os.getpid()}-{number}'
@@ -61,9 +70,14 @@ class Host:
 
     def kiwi(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run kiwi-ng on this host."""
-        return self.storage.kiwi(
-            *words, wrapper=('nsenter', f'--net=/run/netns/{self.name}'), **more
-        )
+        return self.storage.kiwi(*words, wrapper=(
+            'nsenter', f'--net=/run/netns/{self.name}', 'unshare', '--mount',
+            'sh', '-c', _BIND, str(self.storage.where / 'cache')
+        ), **more)
+
+    def forget(self) -> None:
+        """Forget which registry has which layer."""
+        shutil.rmtree(self.storage.where / 'cache')
 
     def connect(self, up: bool) -> None:
         """Plug the cable in, or pull it out."""
@@ -122,6 +136,13 @@ def test_stashes_go_back_and_forth(
             *registry.options
         )
         assert registry.has('team/web', 'again')
+        second.forget()
+        registry.proxy.reset()
+        second.kiwi(
+            'stash', '--container-name=web', f'--export=docker://{web}:still',
+            *registry.options
+        )
+        assert registry.proxy.up < OVERHEAD, 'a layer that was there travelled'
         cable_is_pulled(first, root, registry)
 
 
