@@ -96,6 +96,11 @@ def read_extension(path: str, work_dir: str) -> Optional[Extension]:
             return None
     else:
         image = _read_markup(path)
+        if image is None and _MARK.encode() in data:
+            raise KiwiStashDescriptionInvalid(
+                f'{path}: is no XML, and kiwi cannot convert it',
+                'install the Python module anymarkup-core'
+            )
     if image is None or image.tag != 'image' or _MARK not in image.attrib:
         return None
     if is_xml and image.get('schemaversion', schema_version()) == schema_version():

@@ -2,6 +2,7 @@
 """Extension descriptions: what is accepted, what is said, what comes out."""
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 from pathlib import Path
 from typing import Any, Optional, Tuple
@@ -62,6 +63,28 @@ def test_a_broken_extension_is_refused(tmp_path: Path, text: str, told: str) -> 
     with pytest.raises(KiwiStashDescriptionInvalid) as issue:
         read(tmp_path, text)
     assert told in f'{issue.value}'
+
+
+YAML = '''image:
+  "@stashed": base
+  "@name": x
+  packages: {"@type": image, package: [{"@name": vim}]}
+'''
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
+def test_other_markups_are_for_kiwi_to_convert(tmp_path: Path) -> None:
+    (tmp_path / 'x.kiwi').write_text(YAML)
+    path = find_description(str(tmp_path), None)
+    if importlib.util.find_spec('anymarkup_core'):
+        found = read_extension(path, str(tmp_path))
+        assert found is not None and not found.is_xml
+        assert found.reference == 'base'
+        assert [node.get('name') for node in found.image.iter('package')] == ['vim']
+        return
+    with pytest.raises(KiwiStashDescriptionInvalid) as issue:
+        read_extension(path, str(tmp_path))
+    assert 'anymarkup-core' in f'{issue.value}'
 
 
 @pytest.mark.parametrize(('name', 'kiwi_file', 'told'), [
