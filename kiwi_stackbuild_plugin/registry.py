@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
@@ -106,7 +107,7 @@ def push_image(image_id: str, destination: str, access: Access) -> None:
     more = ['--dest-precompute-digests', *access.options('dest-')] if remote else []
     result = run_command(
         [
-            'skopeo', 'copy', '--quiet', *_RETRIES, *more,
+            'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, *more,
             f'containers-storage:@{image_id}', destination
         ], check=False, timeout=network_timeout()
     )
@@ -185,6 +186,12 @@ def _certificates(access: Access) -> Optional[Dict[str, str]]:
     return {'SSL_CERT_DIR': f'{access.cert_dir}:/etc/ssl/certs'}
 
 
+def _registries() -> List[str]:
+    """Have skopeo read the registries.conf that podman reads."""
+    path = os.environ.get('CONTAINERS_REGISTRIES_CONF')
+    return [f'--registries-conf={path}'] if path else []
+
+
 def _platform(prefix: str) -> List[str]:
     variant = _VARIANTS.get(Defaults.get_platform_name())
     return [f'{prefix}arch={wanted_architecture()}'] + (
@@ -207,7 +214,7 @@ def _skopeo(
 ) -> str:
     more = access.options() if reference.startswith('docker://') else []
     result = run_command(
-        ['skopeo', *words, *_RETRIES, *more, reference], check=False,
+        ['skopeo', *_registries(), *words, *_RETRIES, *more, reference], check=False,
         timeout=network_timeout()
     )
     if result.returncode:
