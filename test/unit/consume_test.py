@@ -26,12 +26,12 @@ def blocks(path: Path) -> int:
     return path.stat().st_blocks * 512
 
 
-def read_half(path: Path, more: str = '') -> subprocess.Popen[bytes]:
+def read_half(path: Path, first: str = '') -> subprocess.Popen[bytes]:
     """Have a child read half of a file, then wait to be told to go on."""
     return subprocess.Popen([
         sys.executable, '-c',
-        'import sys\nblob = open(sys.argv[1], "rb", buffering=0)\n'
-        f'half = blob.read({SIZE // 2})\n{more}print("half", flush=True)\n'
+        f'import sys\n{first}blob = open(sys.argv[1], "rb", buffering=0)\n'
+        f'half = blob.read({SIZE // 2})\nprint("half", flush=True)\n'
         'sys.stdin.read()\nrest = blob.read()\n'
         f'assert len(half) == len(rest) == {SIZE // 2} and rest == half\n',
         str(path)
