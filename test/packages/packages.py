@@ -148,11 +148,11 @@ def in_chroot(root: Path, command: str, **variables: str) -> str:
     script = (
         f'mount -t proc proc {root}/proc && mount --rbind /sys {root}/sys && '
         f'mount --rbind /dev {root}/dev && mount -t tmpfs run {root}/run && '
+        'unset CONTAINERS_STORAGE_CONF TMPDIR; '
         f'exec chroot {root} /bin/sh -ec "$0"'
     )
     return run('unshare', '--mount', '--', '/bin/sh', '-ec', script, command,
-               PATH=SYSTEM_PATH, TMPDIR='/tmp', CONTAINERS_STORAGE_CONF='',
-               LC_ALL='C.UTF-8', **variables)
+               PATH=SYSTEM_PATH, LC_ALL='C.UTF-8', **variables)
 
 
 def check_rpm(work: Path, dist: Path) -> None:

@@ -176,8 +176,22 @@ def compare(steps: Steps, limit: float) -> None:
     )
 
 
+def check_machine(firmware: List[str]) -> None:
+    """Make sure that this kernel can make the disks.
+
+    :raises StepFailed: it cannot
+    """
+    if 'uefi' in firmware:
+        subprocess.run(['modprobe', '-q', 'vfat'], check=False)
+        if '\tvfat\n' not in Path('/proc/filesystems').read_text(encoding='ascii'):
+            raise StepFailed(
+                'the kernel of this machine has no vfat, which a UEFI disk needs'
+            )
+
+
 def show(work: Path, given: argparse.Namespace) -> None:
     """All steps."""
+    check_machine(given.firmware or [])
     steps = Steps(work)
     try:
         prepared = stash_base(steps)
