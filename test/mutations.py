@@ -22,7 +22,11 @@ _TIMES = st.sampled_from((
     _CLAMPED, _CLAMPED, _CLAMPED, _CLAMPED + 1, _CLAMPED + 500_000_000, -1, 0,
     (2**32 + 1) * 10**9 + 1
 ))
-_PATHS = st.lists(st.sampled_from(_NAMES), min_size=1, max_size=4).map('/'.join)
+_OFTEN = ('a', 'b') * 5
+_PATHS = st.lists(
+    st.sampled_from(_OFTEN + _NAMES), min_size=1, max_size=3
+).map('/'.join)
+_TARGETS = st.sampled_from(('a', 'b', 'a/b', 'b/a', '/a'))
 _CONTENTS = st.sampled_from((b'', b'one', b'two', b'x' * 512, b'y' * 512, b'z' * 700))
 _MODES = st.sampled_from((0o644, 0o755, 0o4755, 0, 0o1777))
 _XATTRS = st.sampled_from((
@@ -35,19 +39,20 @@ OPERATIONS = st.lists(st.one_of(
     st.tuples(st.just('file'), _PATHS, _CONTENTS, _TIMES),
     st.tuples(st.just('file'), _PATHS, _CONTENTS, _TIMES),
     st.tuples(st.just('directory'), _PATHS, _TIMES),
-    st.tuples(st.just('symlink'), _PATHS, _PATHS, _TIMES),
+    st.tuples(st.just('symlink'), _PATHS, _TARGETS, _TIMES),
     st.tuples(st.just('special'), _PATHS, st.sampled_from(('fifo', 'char'))),
     st.tuples(st.just('link'), _PATHS, _PATHS),
     st.tuples(st.just('rename'), _PATHS, _PATHS),
     st.tuples(st.just('swap'), _PATHS, _PATHS),
     st.tuples(st.just('remove'), _PATHS),
     st.tuples(st.just('rewrite'), _PATHS, _CONTENTS),
+    st.tuples(st.just('rewrite'), _PATHS, _CONTENTS),
     st.tuples(st.just('to-link'), _PATHS),
     st.tuples(st.just('mode'), _PATHS, _MODES),
     st.tuples(st.just('owner'), _PATHS, st.sampled_from((0, 1, 2**31))),
     st.tuples(st.just('time'), _PATHS, _TIMES),
     st.tuples(st.just('xattr'), _PATHS, _XATTRS)
-), max_size=14)
+), min_size=4, max_size=24)
 
 
 def mutate(root: Path, operations: List[Operation]) -> None:
@@ -186,7 +191,7 @@ def draw_operations(seed: int, count: int) -> List[Operation]:
 
 def _draw(source: random.Random, name: str) -> Operation:
     def path() -> str:
-        return '/'.join(source.choices(_NAMES, k=source.randint(1, 4)))
+        return '/'.join(source.choices(_OFTEN + _NAMES, k=source.randint(1, 3)))
     moment = _CLAMPED + source.choice((0, 0, 1, 10**9))
     content = source.choice((b'one', b'two', b'x' * 512, b'z' * 700))
     arguments = {
