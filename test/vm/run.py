@@ -182,7 +182,8 @@ def check_machine(firmware: List[str]) -> None:
     :raises StepFailed: it cannot
     """
     if 'uefi' in firmware:
-        subprocess.run(['modprobe', '-q', 'vfat'], check=False)
+        if shutil.which('modprobe'):
+            subprocess.run(['modprobe', '-q', 'vfat'], check=False)
         if '\tvfat\n' not in Path('/proc/filesystems').read_text(encoding='ascii'):
             raise StepFailed(
                 'the kernel of this machine has no vfat, which a UEFI disk needs'
