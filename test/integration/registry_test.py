@@ -95,7 +95,7 @@ def test_from_registry_asks_for_what_is_there_now(
         failed = other.kiwi(*words, check=False)
         assert failed.returncode == 1 and 'cannot be read' in failed.stderr
         newer = other.kiwi(*words, '--pull=newer')
-        assert 'taking the stored one' in newer.stderr
+        assert 'taking the stored one' in newer.stdout + newer.stderr
         other.kiwi(*words, '--pull=never')
         other.run('podman', 'rmi', '--all', '--force')
         failed = other.kiwi(*words, '--pull=never', check=False)
