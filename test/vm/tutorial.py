@@ -35,6 +35,8 @@ def walk(work: Path) -> int:
     console = shlex.join([sys.executable, str(Path(__file__)), '--console'])
     script = (
         f'qemu-system-x86_64() {{ {console} qemu-system-x86_64 "$@"; }}\n'
+        # kiwi's own cache is one for all builds of a machine, one at a time
+        f'kiwi-ng() {{ command kiwi-ng --shared-cache-dir={work}/cache "$@"; }}\n'
         + page_script(PAGE, ('run', 'run-slow'))
     )
     environment = {
