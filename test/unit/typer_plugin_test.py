@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import kiwi.kiwi
 import pytest
@@ -94,37 +94,35 @@ def test_nothing_else_is_imported_at_load() -> None:
         'import kiwi_stackbuild_typer_plugin.cli;'
         'print(*(set(sys.modules) - before))'
     ], stdout=subprocess.PIPE, check=True).stdout.decode().split()
-    assert {
+    foreign = [
         name for name in told
         if name.partition('.')[0] not in ('typer', 'kiwi', 'kiwi_stackbuild_typer_plugin')
-    } <= {
-        'kiwi_stackbuild_plugin', 'kiwi_stackbuild_plugin.tasks',
-        'kiwi_stackbuild_plugin.tasks.system_stash',
-        'kiwi_stackbuild_plugin.tasks.system_stackbuild',
-        'kiwi_stackbuild_plugin.tasks.system_stash_list'
-    }
+        and not name.startswith('kiwi_stackbuild_plugin.tasks')
+    ]
+    assert foreign == ['kiwi_stackbuild_plugin']
 
 
 @needs_typer
 @pytest.mark.parametrize('order', [1, -1], ids=['kiwi first', 'plugin first'])
 @pytest.mark.parametrize('command', USAGES)
 def test_order_of_entry_points_does_not_matter(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    order: int, command: str
+    monkeypatch: pytest.MonkeyPatch, order: int, command: str
 ) -> None:
     entries = sorted(
         Cli._get_module_entries(None), key=lambda entry: str('plugin' in entry.value)
     )[::order]
+    shown: List[Tuple[str, str]] = []
+    monkeypatch.setattr(
+        'kiwi_stackbuild_plugin.tasks.manual_page.show_manual',
+        lambda page, usage: shown.append((page, usage))
+    )
     monkeypatch.setattr(Cli, '_get_module_entries', lambda self: entries)
     monkeypatch.setattr(Cli, 'plugins', {})
     monkeypatch.setattr(Cli, 'global_args', {})
     monkeypatch.setattr(Cli, 'subcommand_args', {})
-    monkeypatch.setenv('MANPATH', '/nonexistent')
     monkeypatch.setattr(sys, 'argv', ['kiwi-ng', 'system', command, 'help'])
     kiwi.kiwi.main()
-    said = capsys.readouterr().out
-    assert said.startswith(f'usage: kiwi-ng system {command} ')
-    assert [name for name in usage_options(command) if name not in said] == []
+    assert shown == [(f'kiwi::system::{command}', USAGES[command])]
 
 
 @needs_typer
