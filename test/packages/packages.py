@@ -146,8 +146,9 @@ def check_debian(work: Path, dist: Path) -> None:
 def in_chroot(root: Path, command: str, **variables: str) -> str:
     """Run a shell command in a chroot; its mounts end with it."""
     script = (
-        f'mount -t proc proc {root}/proc && mount --rbind /sys {root}/sys && '
-        f'mount --rbind /dev {root}/dev && mount -t tmpfs run {root}/run && '
+        # tools that unpack layers expect "/" to be a mount
+        f'mount --bind {root} {root} && mount -t proc proc {root}/proc && '
+        f'mount --rbind /sys {root}/sys && mount --rbind /dev {root}/dev && mount -t tmpfs run {root}/run && '
         'unset CONTAINERS_STORAGE_CONF TMPDIR; '
         f'exec chroot {root} /bin/sh -ec "$0"'
     )
