@@ -173,7 +173,8 @@ STACKBUILD: List[Case] = [
         ('small|--stash=nosuch', "'nosuch': no such")
     )
 ] + [
-    Case('bare:latest: no image description.*hint: give one with', f'--stash=bare|{BUILD}'),
+    Case('--stash: none is given.*hint: an extension can name one', BUILD),
+    Case('bare:latest: no image description.*hint: give a full one with', f'--stash=bare|{BUILD}'),
     Case("--description '@/none': no such directory",
          f'--stash=small|{BUILD}|--description=@/none'),
     Case("--description '': no such directory", f'--stash=small|{BUILD}|--description='),
@@ -214,7 +215,7 @@ STASH_LIST: List[Case] = [
 USAGE = (
     'stash', 'stash|--root', 'stash|--root=@/root|--nosuch', 'stash|--root=@/root|--tag',
     'stash|--root=@/root|--base=small|--no-base', 'stash|--root=@/root|word',
-    'stash|--list|--root=@/root', 'stackbuild', f'stackbuild|{BUILD}',
+    'stash|--list|--root=@/root', 'stackbuild',
     'stackbuild|--stash=small', f'stackbuild|--stash|{BUILD}',
     f'stackbuild|--stash=small|{BUILD}|--nosuch', 'stash_list|a|b', 'stash_list|--nosuch',
 )
