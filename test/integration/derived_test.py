@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import pytest
+from runtime_config import write_fast_config
 from storages import Storage
 from trees import make_root
 
@@ -23,16 +24,12 @@ DESCRIPTION = '''<image schemaversion="7.4" name="derived">
   <repository type="apt-deb"><source path="file:///nonexistent"/></repository>
   <packages type="image"/>
 </image>'''
-#: for kiwi: no long compression
-OPTIONS = 'container:\n  - compress: none\n'
 EXTENSION = '<image stashed="derived" name="extended"/>'
 
 
 @pytest.fixture
 def fast(tmp_path: Path) -> List[str]:
-    config = tmp_path / 'kiwi.yml'
-    config.write_text(OPTIONS)
-    return ['--config', str(config)]
+    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml'))]
 
 
 @pytest.fixture

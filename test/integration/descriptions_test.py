@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import List
 
 import pytest
-from apt_sources import find_repository
+from apt_sources import MirrorUnavailable, find_repository
 from debian_root import RootPlan, kiwi_environment, write_description
+from runtime_config import write_fast_config
 from storages import KIWI, Storage
 from trees import describe
 
-#: for kiwi: no long compression
-OPTIONS = 'xz:\n  - options: -0 -T0\ncontainer:\n  - compress: none\n'
 #: an address that answers nowhere (RFC 5737)
 NOWHERE = 'http://192.0.2.1/debian'
 DESCRIPTION = f'''<image schemaversion="7.4" name="both">
@@ -36,9 +35,7 @@ DESCRIPTION = f'''<image schemaversion="7.4" name="both">
 
 @pytest.fixture
 def fast(tmp_path: Path) -> List[str]:
-    config = tmp_path / 'kiwi.yml'
-    config.write_text(OPTIONS)
-    return ['--config', str(config)]
+    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml'))]
 
 
 def offline(storage: Storage, *words: str) -> str:
@@ -182,8 +179,7 @@ def test_the_description_that_built_a_debian_rebuilds_on_it(
     storage.kiwi(
         'stackbuild', '--stash', 'debian', '--target-dir', str(target),
         '--description', description, env=kiwi_environment(str(work)),
-        options=[*fast, '--debug', f'--shared-cache-dir={work}/cache',
-                 f'--logfile={work}/log']
+        options=[*fast, '--debug', f'--logfile={work}/log']
     )
     log = (work / 'log').read_text()
     assert '0 upgraded, 1 newly installed, 0 to remove' in log
@@ -194,3 +190,35 @@ def test_the_description_that_built_a_debian_rebuilds_on_it(
     kept = (rebuilt / 'image/config.xml').read_text()
     assert '<packages type="bootstrap">' in kept
     assert list(target.glob('*.oci.tar'))
+
+
+def test_a_base_without_a_package_manager_is_bootstrapped(
+    storage: Storage, tmp_path: Path, fast: List[str]
+) -> None:
+    base = tmp_path / 'busybox'
+    for name in ('usr/bin', 'usr/sbin', 'usr/lib', 'etc', 'image'):
+        (base / name).mkdir(parents=True)
+    for name in ('bin', 'sbin', 'lib'):
+        (base / name).symlink_to(f'usr/{name}')
+    (base / 'etc/of-base').write_text('base\n')
+    storage.kiwi('stash', '--root', str(base), '--container-name', 'busybox')
+    try:
+        source = find_repository()
+    except MirrorUnavailable as issue:
+        pytest.skip(f'no package mirror answers: {issue}')
+    description = Path(write_description(str(tmp_path / 'full'), RootPlan(
+        type_attributes=(('image', 'oci'),)
+    ), source))
+    text = (description / 'config.xml').read_text()
+    (description / 'config.xml').write_text(text.replace('<package name="python3" />', ''))
+    (tmp_path / 'work/gnupg').mkdir(parents=True, mode=0o700)
+    target = tmp_path / 'out'
+    said = storage.kiwi(
+        'stackbuild', '--stash', 'busybox', '--target-dir', str(target),
+        '--description', str(description), options=fast,
+        env=kiwi_environment(str(tmp_path / 'work'))
+    ).stdout
+    assert 'busybox:latest has no apt: kiwi bootstraps into what is there' in said
+    assert (image_root(target) / 'usr/bin/apt-get').is_file()
+    assert (image_root(target) / 'etc/of-base').is_file()
+    assert (image_root(target) / 'bin').is_symlink()

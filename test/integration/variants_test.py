@@ -11,10 +11,10 @@ from typing import Dict, List
 import pytest
 from debian_root import kiwi_environment
 from documents import REPOSITORY, page_script
+from runtime_config import write_fast_config
 from storages import KIWI, Storage
 
 PAGE = REPOSITORY / 'doc/source/variants.rst'
-OPTIONS = 'xz:\n  - options: -0 -T0\ncontainer:\n  - compress: none\n'
 IMAGES = {
     'probe.tar': 'probe*.tar.xz', 'probe.container': 'probe*.oci.tar',
     'records.tar': 'records*.tar.xz', 'records.container': 'records*.oci.tar'
@@ -27,10 +27,10 @@ def reader(storage: Storage, tmp_path: Path) -> Dict[str, str]:
     work = tmp_path / 'kiwi'
     (work / 'gnupg').mkdir(parents=True, mode=0o700)
     (work / 'bin').mkdir()
-    (work / 'kiwi.yml').write_text(OPTIONS)
+    config = write_fast_config(work / 'kiwi.yml')
     (work / 'bin/kiwi-ng').write_text(
         f'#!/bin/sh\nexec {KIWI} --temp-dir={storage.temp_dir} '
-        f'--config={work}/kiwi.yml --shared-cache-dir={work}/cache "$@"\n'
+        f'--config={config} "$@"\n'
     )
     (work / 'bin/kiwi-ng').chmod(0o755)
     return {
