@@ -110,8 +110,8 @@ def read_given(
         stashes = (extension.reference,)
     if not stashes:
         raise KiwiStashArgumentInvalid(
-            '--stash: none is given', 'an extension can name one too: '
-            '<image stashed="name">' if extension else ''
+            '--stash: none is given',
+            'an extension can name one too: <image stashed="name">'
         )
     call = _prepare_call(request, target, request.description, request.global_args)
     if request.description is not None and extension is None:
