@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from typing import Dict, List, Optional, Tuple
 
+from kiwi_stackbuild_plugin.command import remove_tree
 from kiwi_stackbuild_plugin.delta import PARENT, Change, Delta
 from kiwi_stackbuild_plugin.tree import Entry, open_below, read_xattrs
 
@@ -187,7 +187,7 @@ def _remove_name(parent_fd: int, name: bytes) -> None:
     """Remove a name and, for a directory, all below it; links are not followed."""
     if _is_directory(parent_fd, name):
         # rmtree has dir_fd only since Python 3.11
-        shutil.rmtree(b'/proc/self/fd/%d/%b' % (parent_fd, name))
+        remove_tree(f'/proc/{os.getpid()}/fd/{parent_fd}/{os.fsdecode(name)}')
         return
     try:
         os.unlink(name, dir_fd=parent_fd)

@@ -83,6 +83,17 @@ def run_command(
     return result
 
 
+def remove_tree(path: str) -> None:
+    """Remove a directory with all below it, however deep it is.
+
+    :raises OSError: if something stays
+    """
+    try:
+        shutil.rmtree(path)
+    except RecursionError:
+        run_command(['rm', '-rf', '--one-file-system', '--', path])
+
+
 def _start(
     argv: Sequence[str], env: Optional[Mapping[str, str]]
 ) -> subprocess.Popen[bytes]:

@@ -57,11 +57,14 @@ class Extended:
 def copy_description(root_fd: int, directory: str) -> None:
     """Copy image/ of a root tree to a new directory: plain files, no links.
 
-    :raises KiwiStashDescriptionInvalid: if there is no image/config.xml
+    :raises KiwiStashDescriptionInvalid: if there is no image/config.xml, or one
+        that reaches for other files; kiwi would let it
     """
     os.mkdir(directory)
-    if read_file(root_fd, CONFIG) is None:
+    config = read_file(root_fd, CONFIG)
+    if config is None:
         raise KiwiStashDescriptionInvalid('no image/config.xml in the stash')
+    parse_xml(config, 'image/config.xml of the stash')
     fd = open_below(root_fd, IMAGE_DIR)
     try:
         for entry in scan(fd):

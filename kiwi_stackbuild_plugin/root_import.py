@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
-import stat
 from typing import Sequence
 
 from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.apply import apply_delta
-from kiwi_stackbuild_plugin.command import run_command
-from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.links import check_links
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
@@ -25,9 +23,6 @@ log = logging.getLogger('kiwi')
 
 #: bytes
 _LARGE = 1 << 30
-
-#: directories that kiwi writes into from outside of the root
-_WRITTEN_BY_KIWI = ('image', 'etc', 'dev', 'proc', 'sys', 'run', 'var', 'boot')
 
 
 def import_images(steps: Sequence[Step], root: str) -> None:
@@ -114,25 +109,11 @@ def _restore_root(root_fd: int, image: ImageInfo) -> None:
     )
 
 
-def check_links(root: str) -> None:
-    """Refuse a root in which kiwi's own writes would go through a link.
-
-    :raises KiwiStashRootInvalid: naming the link
-    """
-    for name in _WRITTEN_BY_KIWI:
-        path = os.path.join(root, name)
-        if os.path.lexists(path) and not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise KiwiStashRootInvalid(
-                f'the image has {name!r} as a link or file: kiwi would write '
-                'through it, out of the root'
-            )
-
-
 def wipe_description(root: str) -> None:
     """Empty image/, so that nothing of the stashed description is left."""
     path = os.path.join(root, 'image')
     if os.path.lexists(path):
-        shutil.rmtree(path)
+        remove_tree(path)
     os.mkdir(path, 0o755)
 
 
@@ -143,7 +124,7 @@ def replace_description(root: str, source: str) -> None:
     """
     path = os.path.join(root, 'image')
     if os.path.lexists(path):
-        shutil.rmtree(path)
+        remove_tree(path)
     copy_tree(os.path.join(source, 'image'), path)
 
 

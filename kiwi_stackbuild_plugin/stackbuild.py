@@ -18,6 +18,7 @@ from kiwi_stackbuild_plugin.command import require_tools
 from kiwi_stackbuild_plugin.imported_root import (
     restore_import, without_import
 )
+from kiwi_stackbuild_plugin.links import check_links
 from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.lookup import Lookup
@@ -95,6 +96,7 @@ def _prepare_root(
         plan.place_description(root)
         if plan.imported:
             restore_import(space, plan.imported, root)
+        check_links(root)
         record_origin(root, images)
         publish(target, root)
         plan.place_beside(target.build_dir)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Iterator, List
 
-from kiwi_stackbuild_plugin.command import run_command
+from kiwi_stackbuild_plugin.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.selection import find_mounts
 
@@ -120,7 +119,7 @@ def remove_unfinished(target: Target) -> None:
             f'{target.image_root!r}: {os.fsdecode(min(mounted))!r} in it is '
             'still mounted', 'unmount it, then try again'
         )
-    shutil.rmtree(target.image_root)
+    remove_tree(target.image_root)
 
 
 def publish(target: Target, staged: str) -> None:

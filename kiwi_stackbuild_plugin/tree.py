@@ -25,6 +25,8 @@ Xattrs = Tuple[Tuple[str, bytes], ...]
 #: host labels (SELinux) and the private marks of overlayfs are not content
 _FOREIGN_XATTRS = ('security.selinux', 'trusted.overlay.')
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: nothing is scanned below a longer path: no storage can unpack that one
+_PATH_MAX = 4095
 _CHUNK = 1024
 _OPEN_LEVELS = 64
 
@@ -148,7 +150,8 @@ def scan(root_fd: int, exclusion: Exclusion = Exclusion()) -> Iterator[Entry]:
                 _close(pending.pop()[1])
                 continue
             yield entry
-            if entry.is_dir and entry.path not in exclusion.contents:
+            if entry.is_dir and entry.path not in exclusion.contents \
+                    and len(entry.path) <= _PATH_MAX:
                 fd = _open_child(root_fd, pending, entry.path)
                 if fd is None:
                     continue

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import re
 import secrets
-import shutil
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Iterator, List, Tuple
 
-from kiwi_stackbuild_plugin.errors import KiwiStashTargetInvalid
+from kiwi_stackbuild_plugin.command import remove_tree
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashTargetInvalid, KiwiStashToolFailed
+)
 from kiwi_stackbuild_plugin.locks import is_current
+
+log = logging.getLogger('kiwi')
 
 #: a note names something outside the directory that must be undone: a mounted
 #: image, or an image that has no name yet; and the storage that has them
@@ -121,13 +126,16 @@ def remove(path: str) -> None:
         names = os.listdir(path)
     except OSError:
         return
-    for name in sorted(names, key=lambda name: (name == _OWNER, name == _JOURNAL)):
-        below = os.path.join(path, name)
-        if os.path.isdir(below) and not os.path.islink(below):
-            shutil.rmtree(below, ignore_errors=True)
-        else:
-            os.unlink(below)
-    os.rmdir(path)
+    try:
+        for name in sorted(names, key=lambda name: (name == _OWNER, name == _JOURNAL)):
+            below = os.path.join(path, name)
+            if os.path.isdir(below) and not os.path.islink(below):
+                remove_tree(below)
+            else:
+                os.unlink(below)
+        os.rmdir(path)
+    except (OSError, KiwiStashToolFailed) as issue:
+        log.warning('%s is left behind: %s', path, issue)
 
 
 def find_abandoned(parent: str) -> Iterator[Workspace]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +34,8 @@ def remove_storage(where: Path) -> None:
     """Remove a storage with all that is still mounted in it."""
     for point in reversed(mounts_below(where)):
         subprocess.run(['umount', '--lazy', point], check=False)
-    shutil.rmtree(where)
+    # rmtree of Python before 3.13 does not go deep
+    subprocess.run(['rm', '-rf', where], check=True)
 
 
 class Storage:

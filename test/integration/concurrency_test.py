@@ -50,7 +50,9 @@ def start(storage: Storage, words: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
-def run_all(storage: Storage, calls: Sequence[Sequence[str]]) -> List[subprocess.CompletedProcess[str]]:
+def run_all(
+    storage: Storage, calls: Sequence[Sequence[str]]
+) -> List[subprocess.CompletedProcess[str]]:
     """Run calls at the same time, give what they said."""
     running = [start(storage, words) for words in calls]
     return [

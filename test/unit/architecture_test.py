@@ -20,14 +20,16 @@ FUNCTION_LIMIT = 40
 #: the design, whose layers are the outer groups.
 LAYERS: Tuple[Set[str], ...] = (
     {'errors', 'labels', 'version', 'scripts', 'extension_schema'},     # 0
-    {'reference', 'signals', 'progress', 'schema_errors', 'locks', 'consume'},
-    {'tree', 'image', 'command', 'workspace', 'kiwi_call',              # 1
+    {'reference', 'signals', 'progress', 'schema_errors', 'locks', 'consume',
+     'command'},
+    {'tree', 'image', 'workspace', 'kiwi_call',                         # 1
      'destination', 'access'},
     {'tool_message', 'request'},
     {'same', 'prefetch'},
     {'delta', 'description', 'content', 'selection', 'extras'},
-    {'archive', 'record', 'source', 'apply', 'tarstream', 'store', 'target',       # 2
-     'acl', 'restore', 'path_limit', 'base_facts', 'extension', 'stack_state'},
+    {'archive', 'record', 'source', 'links', 'apply', 'tarstream',      # 2
+     'store', 'target', 'acl', 'restore', 'path_limit', 'base_facts',
+     'extension', 'stack_state'},
     {'registry'},
     {'lookup'},
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
