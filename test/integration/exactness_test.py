@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 import pytest
 from mutations import draw_operations, mutate
-from storages import Storage
-from trees import describe, describe_entry
+from storages import Storage, remove_storage
+from trees import describe, describe_entry, make_root
 from witnesses import RECORD, import_tree, mounted, stash, unpack
 from zoo import (
     MOMENTS, NAMES, holes, make_deep, make_sparse, make_zoo, set_time
@@ -112,20 +113,41 @@ def test_ten_layers_make_the_tree(
     assert storage.stash('small')['layers'] == 11
 
 
+@pytest.fixture
+def roomy(tmp_path: Path) -> Iterator[Path]:
+    """Give a directory for very many files: in memory, where there is enough."""
+    memory = Path('/dev/shm')
+    enough = memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30
+    with tempfile.TemporaryDirectory(dir=memory if enough else tmp_path) as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def roomy_storage(roomy: Path) -> Iterator[Storage]:
+    """Give a storage for very many files."""
+    (roomy / 'temp').mkdir()
+    storage = Storage(roomy / 'storage', roomy / 'temp')
+    yield storage
+    assert not storage.left_overs()
+    remove_storage(storage.where)
+
+
 def test_small_change_of_a_big_tree_is_a_small_layer(
-    storage: Storage, root: Path
+    roomy_storage: Storage, roomy: Path
 ) -> None:
+    """58,000 entries; the second to the tenth stash have one changed file each."""
+    root = make_root(roomy / 'root')
     for folder in range(1160):
         where = root / f'usr/share/{folder % 60}/{folder}'
         where.mkdir(parents=True)
         for number in range(49):
             (where / f'file{number}').write_text('some')
     changed = root / 'usr/share/7/7/file7'
-    stash(storage, root)
+    stash(roomy_storage, root)
     for number in range(2, 11):
         changed.write_text(f'{number:05}')
-        stash(storage, root)
-        told = storage.stash('small')
+        stash(roomy_storage, root)
+        told = roomy_storage.stash('small')
         assert told['layers'] == number
         assert told['layer_size'] <= 2048, 'the promise is 16 KiB'
     assert changed.read_text() == '00010'

@@ -63,7 +63,7 @@ def test_without_verify_an_untouched_file_is_not_read(
 
 
 @pytest.mark.parametrize('damage', ['mode', 'missing', 'more', 'time'])
-def test_verify_finds_other_damage(
+def test_damage_that_the_comparison_sees_is_mended(
     storage: Storage, root: Path, damage: str
 ) -> None:
     storage.kiwi('stash', '--root', str(root))

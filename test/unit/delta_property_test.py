@@ -6,6 +6,7 @@ EXACTNESS_EXAMPLES sets how many pairs are tried (100 by default).
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Set, Tuple
@@ -94,6 +95,10 @@ def check_minimal(base: Path, tree: Path, delta: Delta) -> None:
     }
     assert carried <= regrouped, carried - regrouped
     assert set(delta.removed) <= set(old) - set(new)
+    for path in delta.removed:
+        parent = path.rpartition(b'/')[0]
+        # topmost only, and never in what is no directory any more
+        assert not parent or stat.S_ISDIR(new.get(parent, (0,))[0]), path
     touched = carried | set(delta.removed)
     for change in delta.changes:
         if change.kind == PARENT:
