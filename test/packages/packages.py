@@ -148,7 +148,8 @@ def in_chroot(root: Path, command: str, **variables: str) -> str:
     script = (
         # tools that unpack layers expect "/" to be a mount
         f'mount --bind {root} {root} && mount -t proc proc {root}/proc && '
-        f'mount --rbind /sys {root}/sys && mount --rbind /dev {root}/dev && mount -t tmpfs run {root}/run && '
+        f'mount --rbind /sys {root}/sys && mount --rbind /dev {root}/dev && '
+        f'mount -t tmpfs run {root}/run && '
         'unset CONTAINERS_STORAGE_CONF TMPDIR; '
         f'exec chroot {root} /bin/sh -ec "$0"'
     )
