@@ -124,26 +124,31 @@ def test_stashes_go_back_and_forth(
         assert (image_root(tmp_path / 'first') / 'etc/role').read_text() == 'web'
         assert first.storage.stash(web)['id'] == second.storage.stash('web')['id']
 
-        registry.stop()
-        failed = second.kiwi(
-            'stash', '--container-name=web', f'--export=docker://{web}:again',
-            *registry.options, check=False
-        )
-        assert failed.returncode == 1 and 'web:latest is stored' in failed.stderr
-        registry.start()
-        second.kiwi(
-            'stash', '--container-name=web', f'--export=docker://{web}:again',
-            *registry.options
-        )
-        assert registry.has('team/web', 'again')
-        second.forget()
-        registry.proxy.reset()
-        second.kiwi(
-            'stash', '--container-name=web', f'--export=docker://{web}:still',
-            *registry.options
-        )
-        assert registry.proxy.up < OVERHEAD, 'a layer that was there travelled'
+        registry_restarts(second, web, registry)
         cable_is_pulled(first, root, registry)
+
+
+def registry_restarts(host: Host, web: str, registry: Registry) -> None:
+    """An export that failed is repeated; then only what is missing travels."""
+    registry.stop()
+    failed = host.kiwi(
+        'stash', '--container-name=web', f'--export=docker://{web}:again',
+        *registry.options, check=False
+    )
+    assert failed.returncode == 1 and 'web:latest is stored' in failed.stderr
+    registry.start()
+    host.kiwi(
+        'stash', '--container-name=web', f'--export=docker://{web}:again',
+        *registry.options
+    )
+    assert registry.has('team/web', 'again')
+    host.forget()
+    registry.proxy.reset()
+    host.kiwi(
+        'stash', '--container-name=web', f'--export=docker://{web}:still',
+        *registry.options
+    )
+    assert registry.proxy.up < OVERHEAD, 'a layer that was there travelled'
 
 
 def build_and_change(
