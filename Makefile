@@ -57,7 +57,7 @@ vm: setup  ## From a container to a booting machine
 	@tools/system-packages vm
 	@.venv/bin/python test/vm/run.py $(ARGS)
 
-soak: setup  ## Many rounds, kills and parallel runs
+soak: setup  ## A thousand kills, ten minutes of fuzzing
 	@test/soak/run $(ARGS)
 
 fleet: setup  ## Many roots from one base

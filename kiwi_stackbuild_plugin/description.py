@@ -20,7 +20,7 @@ IMAGE_DIR = b'image'
 CONFIG = b'image/config.xml'
 PROFILE = b'.profile'
 #: a description is text that people write
-_SIZE_LIMIT = 8 << 20
+SIZE_LIMIT = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ def read_file(root_fd: int, path: bytes) -> Optional[bytes]:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise KiwiStashRootInvalid(f'root tree: {shown!r} is no regular file')
-        if status.st_size > _SIZE_LIMIT:
+        if status.st_size > SIZE_LIMIT:
             raise KiwiStashRootInvalid(
                 f'root tree: {shown!r} has {status.st_size} bytes, at most '
-                f'{_SIZE_LIMIT} are read'
+                f'{SIZE_LIMIT} are read'
             )
-        return os.read(fd, _SIZE_LIMIT)
+        return os.read(fd, SIZE_LIMIT)
     finally:
         os.close(fd)
 

@@ -11,7 +11,7 @@ from typing import Any, Iterator, List, Optional, Sequence
 from kiwi.markup import Markup
 from lxml import etree
 
-from kiwi_stackbuild_plugin.description import parse_xml
+from kiwi_stackbuild_plugin.description import SIZE_LIMIT, parse_xml
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extension_schema import schema_version
 from kiwi_stackbuild_plugin.schema_errors import Finding, find_error
@@ -85,7 +85,11 @@ def read_extension(path: str, work_dir: str) -> Optional[Extension]:
     :raises KiwiStashDescriptionInvalid: with line, element and reason
     """
     with open(path, 'rb') as source:
-        data = source.read()
+        data = source.read(SIZE_LIMIT + 1)
+    if len(data) > SIZE_LIMIT:
+        raise KiwiStashDescriptionInvalid(
+            f'{path}: has more than {SIZE_LIMIT} bytes, which are not read'
+        )
     is_xml = data.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'<')
     if is_xml:
         try:

@@ -139,10 +139,13 @@ def _document(extra: Extra) -> Dict[str, Any]:
 
 
 def decode(label: str) -> Extras:
-    """Return the extras of a label, none for one that is not ours."""
+    """Return the extras of a label, none for one that is not ours.
+
+    An image may come from a stranger: all paths lead into the tree.
+    """
     try:
         document = json.loads(label) if label else {}
-        return {
+        found = {
             _bytes(path): Extra(
                 None if told.get('mtime') is None else int(told['mtime']),
                 tuple(
@@ -152,8 +155,17 @@ def decode(label: str) -> Extras:
                 bool(told.get('sparse'))
             ) for path, told in document.items()
         }
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}
+    return found if all(_is_sound(*item) for item in found.items()) else {}
+
+
+def _is_sound(path: bytes, extra: Extra) -> bool:
+    return (
+        path == ROOT or not {b'', b'.', b'..'} & set(path.split(b'/'))
+    ) and b'\0' not in path and not any(
+        '\0' in key for key, _ in extra.xattrs
+    ) and abs(extra.mtime or 0) < 2**80
 
 
 def _text(path: bytes) -> str:

@@ -60,7 +60,7 @@ def describe(
     return StashInfo(
         name=name, tag=tag, id=info.image_id, digest=info.digest,
         created=utc(info.created), size=info.size,
-        layer_size=int(size) if size.isdecimal() else (
+        layer_size=int(size) if size.isdecimal() and len(size) < 20 else (
             sizes[-1] if sizes else None
         ),
         layers=len(info.layers), base=base if own and base_name else None,

@@ -2,7 +2,6 @@
 """The only place that speaks to podman and skopeo about stored images."""
 from __future__ import annotations
 
-import json
 import os
 import re
 from contextlib import contextmanager
@@ -16,8 +15,11 @@ from kiwi_stackbuild_plugin.consume import consumed
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashToolFailed
 )
-from kiwi_stackbuild_plugin.image import Document, ImageInfo, info_from_inspect
+from kiwi_stackbuild_plugin.image import Document, ImageInfo
 from kiwi_stackbuild_plugin.locks import in_use, unless_in_use
+from kiwi_stackbuild_plugin.parsing import (
+    parse_config, parse_infos, parse_manifest
+)
 from kiwi_stackbuild_plugin.workspace import IMAGE, MOUNT, Workspace
 
 LOCAL = 'localhost'
@@ -67,7 +69,7 @@ def find_image(name: str) -> Optional[ImageInfo]:
         ['podman', 'image', 'inspect', '--', name], check=False
     )
     if result.returncode == 0:
-        return _infos(result.stdout)[0]
+        return parse_infos(result.stdout)[0]
     if _is_unknown(result.stderr):
         return None
     raise KiwiStashToolFailed(
@@ -94,25 +96,17 @@ def list_stashes() -> List[ImageInfo]:
             f'podman cannot read its storage: {last_line(result.stderr)}'
         )
     # another run may have removed one since
-    return _infos(result.stdout)
+    return parse_infos(result.stdout)
 
 
 def _is_unknown(stderr: str) -> bool:
     return any(words in stderr.lower() for words in _UNKNOWN)
 
 
-def _infos(text: str) -> List[ImageInfo]:
-    try:
-        return [info_from_inspect(data) for data in json.loads(text)]
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise KiwiStashToolFailed(
-            'podman image inspect: what it says is not JSON of images'
-        ) from None
-
-
 def read_manifest(image_id: str) -> Document:
     """Return the manifest of a stored image."""
-    return _inspect(['--raw', f'containers-storage:@{image_id}'])
+    text = _inspect(['--raw', f'containers-storage:@{image_id}'])
+    return parse_manifest(text, image_id[:12])
 
 
 def layer_sizes(info: ImageInfo) -> List[int]:
@@ -123,18 +117,12 @@ def layer_sizes(info: ImageInfo) -> List[int]:
 
 def read_config(image_id: str) -> Document:
     """Return the config of a stored image."""
-    return _inspect(['--config', '--raw', f'containers-storage:@{image_id}'])
+    text = _inspect(['--config', '--raw', f'containers-storage:@{image_id}'])
+    return parse_config(text, image_id[:12])
 
 
-def _inspect(arguments: List[str]) -> Document:
-    text = run_command(['skopeo', 'inspect', *arguments]).stdout
-    try:
-        document: Document = json.loads(text)
-    except ValueError:
-        raise KiwiStashToolFailed(
-            'skopeo inspect: what it says is not JSON'
-        ) from None
-    return document
+def _inspect(arguments: List[str]) -> str:
+    return run_command(['skopeo', 'inspect', *arguments]).stdout
 
 
 @contextmanager

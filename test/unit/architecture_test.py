@@ -25,7 +25,7 @@ LAYERS: Tuple[Set[str], ...] = (
     {'tree', 'image', 'workspace', 'kiwi_call',                         # 1
      'destination', 'access'},
     {'tool_message', 'request'},
-    {'same', 'prefetch'},
+    {'same', 'parsing', 'prefetch'},
     {'delta', 'description', 'content', 'selection', 'extras'},
     {'archive', 'record', 'source', 'links', 'apply', 'tarstream',      # 2
      'store', 'target', 'acl', 'restore', 'path_limit', 'base_facts',
