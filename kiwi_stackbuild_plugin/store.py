@@ -195,7 +195,7 @@ def add_image(
         space.note(IMAGE, image_id)
         with consumed(blob):
             run_command([
-                'skopeo', f'--tmpdir={space.path}', *platform, 'copy', *options,
+                'skopeo', *platform, 'copy', f'--tmpdir={space.path}', *options,
                 layout, f'containers-storage:@{image_id}'
             ], timeout=timeout)
 
