@@ -195,8 +195,8 @@ def add_image(
         space.note(IMAGE, image_id)
         with consumed(blob):
             run_command([
-                'skopeo', *platform, 'copy', f'--tmpdir={space.path}', *options,
-                layout, f'containers-storage:@{image_id}'
+                'skopeo', *platform, 'copy', *options, layout,
+                f'containers-storage:@{image_id}', f'--tmpdir={space.path}'
             ], timeout=timeout)
 
 
