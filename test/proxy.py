@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import Optional
+from typing import Callable, Optional
 
 
 class Proxy:
     """Passes TCP on to a port of this host, counts the bytes, and can cut.
 
-    :param cut_after: connections end when so many bytes went that way, 'up' to
-        the registry or 'down' from it; None for never
+    :ivar cut_up: a connection ends when so many of its bytes went to the registry;
+        None for never
+    :ivar cut_down: the same for bytes from the registry
+    :ivar cut_ready: before it ends, it hangs until this is true (a minute at most)
     """
 
     def __init__(self, address: str = '127.0.0.1') -> None:
@@ -20,6 +22,7 @@ class Proxy:
         self.up = self.down = 0
         self.cut_up: Optional[int] = None
         self.cut_down: Optional[int] = None
+        self.cut_ready: Callable[[], bool] = lambda: True
         self.pace = 0.0
         self._lock = threading.Lock()
         self._listener = socket.create_server((address, 0))
@@ -30,6 +33,7 @@ class Proxy:
         """Begin to count anew and cut no more."""
         self.up = self.down = 0
         self.cut_up = self.cut_down = None
+        self.cut_ready = lambda: True
         self.pace = 0.0
 
     def close(self) -> None:
@@ -54,12 +58,15 @@ class Proxy:
                 ).start()
 
     def _pump(self, way: str, source: socket.socket, sink: socket.socket) -> None:
+        passed = 0
         try:
             while data := source.recv(65536):
+                passed += len(data)
                 with self._lock:
                     setattr(self, way, getattr(self, way) + len(data))
                 limit = getattr(self, f'cut_{way}')
-                if limit is not None and getattr(self, way) > limit:
+                if limit is not None and passed > limit:
+                    self._wait_until_ready()
                     break
                 time.sleep(self.pace)
                 sink.sendall(data)
@@ -71,3 +78,8 @@ class Proxy:
             except OSError:
                 pass
             end.close()
+
+    def _wait_until_ready(self) -> None:
+        end = time.monotonic() + 60
+        while not self.cut_ready() and time.monotonic() < end:
+            time.sleep(0.05)

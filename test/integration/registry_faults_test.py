@@ -99,6 +99,7 @@ def test_push_is_cut_and_repeated(
     storage.kiwi('stash', '--root', str(root))
     add_bulk(root, 6_000_000)
     registry.proxy.cut_up = 5_000_000
+    registry.proxy.cut_ready = lambda: registry.stored_bytes() > 1_000_000
     failed = storage.kiwi('stash', '--root', str(root), *export, check=False)
     assert failed.returncode == 1
     assert 'is stored, copying to' in failed.stderr

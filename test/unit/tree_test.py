@@ -67,9 +67,13 @@ def test_very_deep_trees_need_few_descriptors(tmp_path: Path) -> None:
     assert len(scanned(tmp_path)) == 300
 
 
-def test_paths_longer_than_the_kernel_takes(tmp_path: Path) -> None:
-    make_deep(tmp_path / 'root', 6000)
-    assert len(paths(scanned(tmp_path / 'root'))[-1]) == 6000
+def test_no_path_is_longer_than_the_kernel_takes(tmp_path: Path) -> None:
+    make_deep(tmp_path / 'whole', module._PATH_MAX)
+    assert len(paths(scanned(tmp_path / 'whole'))[-1]) == module._PATH_MAX
+    # the first that is too long is told, so that it can be refused by its name
+    make_deep(tmp_path / 'cut', 6000)
+    lengths = [len(path) for path in paths(scanned(tmp_path / 'cut'))]
+    assert sum(length > module._PATH_MAX for length in lengths) == 1
 
 
 def test_large_directories_are_read_in_pieces(tmp_path: Path) -> None:
