@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
@@ -41,8 +41,10 @@ class NewImage:
     extra_labels: Dict[str, str]
 
 
-def store_image(new: NewImage, space: Workspace, layout: str) -> str:
-    """Bring an image into the storage and return its ID.
+def store_image(
+    new: NewImage, space: Workspace, layout: str
+) -> Tuple[str, str]:
+    """Bring an image into the storage; return its ID and its manifest's digest.
 
     Where nothing changed since the base, and the base says all that the stash
     would say, the base is the image.
@@ -59,7 +61,7 @@ def store_image(new: NewImage, space: Workspace, layout: str) -> str:
     if layer is None and base and _says_the_same(base, {
         **{key: values[key] for key in _TELLING}, **new.extra_labels
     }):
-        return base.info.image_id
+        return base.info.image_id, base.info.digest
     if layer is None:
         make_layout(layout)
     values.update(layer_labels(layer, info))
@@ -68,11 +70,10 @@ def store_image(new: NewImage, space: Workspace, layout: str) -> str:
     config = _make_config(new, values, created)
     image_id = add_image(layout, config, base_layers, layer, annotations_of(values))
     log.info('Importing into the storage of podman')
-    store.add_image(
+    return image_id, store.add_image(
         space, f'oci:{layout}:{REFERENCE}', image_id,
         blob=layer.path if layer else None
     )
-    return image_id
 
 
 def _make_config(

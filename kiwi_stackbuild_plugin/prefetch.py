@@ -2,20 +2,17 @@
 """Scan in a process of its own, so that two trees are scanned at a time."""
 from __future__ import annotations
 
-import errno
 import json
 import marshal
 import os
 import re
 import subprocess
 import sys
-from itertools import islice
-from typing import IO, Any, Iterator, List, Tuple
+from typing import Iterator, List
 
+from kiwi_stackbuild_plugin.packing import LENGTH, receive, send
 from kiwi_stackbuild_plugin.tree import Entry, Exclusion, scan
 
-_BATCH = 512
-_LENGTH = 4
 _ALL = Exclusion()
 #: a new interpreter, not a fork: a fork of a process that has had threads can
 #: hang; with our module path and nothing else of the environment
@@ -50,9 +47,9 @@ def scan_ahead(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
             child.stdin.close()
         except BrokenPipeError:
             pass
-        head = child.stdout.read(_LENGTH)
+        head = child.stdout.read(LENGTH)
         # an installation that a bare interpreter cannot find: no lead then
-        yield from _receive(head, child.stdout) if head else scan(root_fd, exclusion)
+        yield from receive(head, child.stdout) if head else scan(root_fd, exclusion)
     finally:
         child.stdout.close()
         child.wait()
@@ -72,61 +69,7 @@ def work() -> None:
         re.compile(pattern, flags) if pattern else None
     )
     try:
-        _send(sys.stdout.buffer, scan(root_fd, exclusion))
+        send(sys.stdout.buffer, scan(root_fd, exclusion))
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         os._exit(0)
-
-
-def _send(stream: IO[bytes], entries: Iterator[Entry]) -> None:
-    """Send batches; the last is empty, or says how the scan failed."""
-    failure: Tuple[int, str] = (0, '')
-    try:
-        batch = [_pack(entry) for entry in islice(entries, _BATCH)]
-        while batch:
-            _send_one(stream, batch)
-            batch = [_pack(entry) for entry in islice(entries, _BATCH)]
-    except BrokenPipeError:
-        raise
-    except OSError as issue:
-        failure = issue.errno or errno.EIO, issue.strerror or ''
-    _send_one(stream, failure)
-
-
-def _send_one(stream: IO[bytes], document: Any) -> None:
-    data = marshal.dumps(document)
-    stream.write(len(data).to_bytes(_LENGTH, 'little') + data)
-
-
-def _receive(head: bytes, stream: IO[bytes]) -> Iterator[Entry]:
-    """Yield what comes, up to the last batch.
-
-    :param head: the length of the first one
-    """
-    while True:
-        data = stream.read(int.from_bytes(head, 'little'))
-        if not data:
-            raise OSError(errno.EIO, 'the process that scans has ended')
-        document = marshal.loads(data)
-        if isinstance(document, tuple):
-            if document[0]:
-                raise OSError(*document)
-            return
-        yield from map(_unpack, document)
-        head = stream.read(_LENGTH)
-
-
-def _pack(entry: Entry) -> List[Any]:
-    status = entry.stat
-    return [
-        entry.path, tuple(status)[:10], status.st_mtime_ns, status.st_ctime_ns,
-        status.st_rdev, entry.xattrs, entry.target
-    ]
-
-
-def _unpack(values: List[Any]) -> Entry:
-    path, basic, mtime_ns, ctime_ns, rdev, xattrs, target = values
-    status = os.stat_result(basic, {
-        'st_mtime_ns': mtime_ns, 'st_ctime_ns': ctime_ns, 'st_rdev': rdev
-    })
-    return Entry(path, status, xattrs, target)

@@ -16,11 +16,12 @@ from kiwi_stackbuild_plugin.description import BASE_FILES, IMAGE_DIR, read_file
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashNotStorable, KiwiStashRootInvalid, printable_path
 )
+from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.selection import (
     find_mounts, make_exclusion, storable
 )
 from kiwi_stackbuild_plugin.tree import (
-    Entry, Exclusion, open_below, open_tree, scan
+    Entry, Exclusion, open_below, open_tree
 )
 
 log = logging.getLogger('kiwi')
@@ -47,7 +48,7 @@ class RootTree:
         :param longest_path: see selection.storable
         """
         return storable(
-            scan(self.fd, self.exclusion),
+            scan_ahead(self.fd, self.exclusion),
             lambda path, why: findings.append((path, why)), longest_path
         )
 

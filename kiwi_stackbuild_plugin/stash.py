@@ -12,41 +12,39 @@ from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.changes import find_changes
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import (
-    Change, Delta, Trust, compare, whole_tree
-)
+from kiwi_stackbuild_plugin.delta import Change, Delta, whole_tree
 from kiwi_stackbuild_plugin.description import (
     RootDescription, read_root_description
 )
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extras import (
-    Extras, amend, encode, find_root_extra, watch
+    Extras, encode, find_root_extra, watch
 )
 from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.exports import export_all
 from kiwi_stackbuild_plugin.imported_root import imported_label
+from kiwi_stackbuild_plugin.index import IndexWriter
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
 from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
 from kiwi_stackbuild_plugin.path_limit import longest_path
-from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.reference import check_stash_name
 from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
-from kiwi_stackbuild_plugin.resolve import Base, extras_of, resolve_base
+from kiwi_stackbuild_plugin.resolve import Base, resolve_base
 from kiwi_stackbuild_plugin.signals import clean_exit
 from kiwi_stackbuild_plugin.source import (
     RootTree, open_root, report_findings
 )
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.stash_labels import chain_limit, parse_labels
-from kiwi_stackbuild_plugin.tree import Entry, open_tree
+from kiwi_stackbuild_plugin.tree import Entry
 from kiwi_stackbuild_plugin.verify import verify
 from kiwi_stackbuild_plugin.workspace import Workspace
 
@@ -81,13 +79,15 @@ class _Job:
     space: Workspace
     started: float
     moment: Optional[int]
+    index: IndexWriter
     extras: Extras = field(default_factory=dict)
 
     def entries(self, findings: List[Tuple[bytes, str]]) -> Iterator[Entry]:
         """Scan what is stored; what a label must keep goes into extras."""
+        findings.clear()
         self.extras.clear()
         entries = self.tree.entries(findings, longest_path)
-        return watch(entries, self.tree.fd, self.extras)
+        return self.index.watch(watch(entries, self.tree.fd, self.extras))
 
 
 def stash(request: StashRequest) -> str:
@@ -113,7 +113,8 @@ def stash(request: StashRequest) -> str:
         space = stack.enter_context(open_space(temp_dir))
         job = _Job(
             request, name, tree, description or RootDescription(), space,
-            started, take_moment(tree.fd)
+            started, take_moment(tree.fd),
+            IndexWriter(os.path.join(space.path, 'index'), tree.exclusion)
         )
         base = resolve_base(
             space, tree.fd, name, request.base, request.no_base, job.moment,
@@ -146,7 +147,6 @@ def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
     delta = _find_changes(job, base, findings) if base else None
     if base and delta and not delta.is_empty and _chain_is_full(base):
         base = delta = None
-        findings.clear()
     if delta is None:
         log.info('Stashing %s as a whole', job.tree.path)
     changes: Iterable[Change] = (
@@ -167,11 +167,11 @@ def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
         **imported_label(job.tree.fd)
     }
     report_findings(findings, job.request.strict)
-    image_id = store_image(
+    image_id, digest = store_image(
         NewImage(job.name, job.description, os.fstat(job.tree.fd), base, layer, extra),
         job.space, layout
     )
-    _publish(job, image_id, base, layer)
+    _publish(job, image_id, digest, base, layer)
     return ''
 
 
@@ -189,20 +189,10 @@ def _find_changes(
         'Stashing %s as a change of %s (%s)',
         job.tree.path, base.info.display_name, base.why
     )
-    with store.mounted(job.space, base.info.image_id) as path:
-        base_fd = open_tree(path)
-        try:
-            return compare(
-                amend(scan_ahead(base_fd, job.tree.exclusion), extras_of(base.info)),
-                job.entries(findings),
-                ContentComparer(base_fd, job.tree.fd),
-                Trust(
-                    base.touched_since, base.rounded, base.touched_since is None
-                    or os.fstat(job.tree.fd).st_ctime_ns >= base.touched_since
-                )
-            )
-        finally:
-            os.close(base_fd)
+    return find_changes(
+        job.space, job.tree, base, lambda: job.entries(findings),
+        use_index=not job.request.verify
+    )
 
 
 def _chain_is_full(base: Base) -> bool:
@@ -232,17 +222,16 @@ def _write_layer(
 
 
 def _publish(
-    job: _Job, image_id: str, base: Optional[Base], layer: Optional[Layer]
+    job: _Job, image_id: str, digest: str, base: Optional[Base],
+    layer: Optional[Layer]
 ) -> None:
     if job.request.verify:
         verify(
             job.space, job.tree, job.name, image_id, bool(base and base.rounded)
         )
     store.tag_image(job.space, image_id, f'{store.LOCAL}/{job.name}')
-    info = store.find_image(image_id)
-    write_record(
-        job.tree.fd, image_id, job.name, info.digest if info else '', job.moment
-    )
+    write_record(job.tree.fd, image_id, job.name, digest, job.moment)
+    job.index.keep(image_id)
     log.info(stash_summary(
         job.name, image_id, layer, base, time.monotonic() - job.started
     ))

@@ -178,7 +178,7 @@ def add_image(
     space: Workspace, layout: str, image_id: str,
     platform: Sequence[str] = (), options: Sequence[str] = (),
     timeout: Optional[float] = None, blob: Optional[str] = None
-) -> None:
+) -> str:
     """Bring the image of a layout into the storage, without a name.
 
     Layers that the storage has already need not be in the layout. An image
@@ -190,14 +190,20 @@ def add_image(
     :param options: more options for skopeo copy
     :param timeout: seconds, None for no limit
     :param blob: file of the layout that is of no use afterwards
+    :returns: digest of the stored manifest
     """
-    if find_image(image_id) is None:
-        space.note(IMAGE, image_id)
-        with consumed(blob):
-            run_command([
-                'skopeo', *platform, 'copy', *options, layout,
-                f'containers-storage:@{image_id}', f'--tmpdir={space.path}'
-            ], timeout=timeout)
+    there = find_image(image_id)
+    if there is not None:
+        return there.digest
+    space.note(IMAGE, image_id)
+    digest = os.path.join(space.path, 'digest')
+    with consumed(blob):
+        run_command([
+            'skopeo', *platform, 'copy', *options, f'--digestfile={digest}',
+            layout, f'containers-storage:@{image_id}', f'--tmpdir={space.path}'
+        ], timeout=timeout)
+    with open(digest, encoding='ascii') as text:
+        return text.read().strip()
 
 
 def tag_image(space: Workspace, image_id: str, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,10 +42,20 @@ def remove_storage(where: Path) -> None:
 class Storage:
     """A podman storage of a test, and kiwi and tools that use it."""
 
+    #: directory of the indexes below the storage's own; '' for none
+    INDEXES = 'indexes'
+
     def __init__(self, where: Path, temp_dir: Path) -> None:
         self.where = where
         self.temp_dir = temp_dir
-        self.environment = {**os.environ, **make_storage(where)}
+        self.environment = {
+            **os.environ, **make_storage(where),
+            'KIWI_STASH_CACHE': self.INDEXES and f'{where}/{self.INDEXES}'
+        }
+
+    def forget_indexes(self) -> None:
+        """Let the next stash mount its base and scan it."""
+        shutil.rmtree(self.environment['KIWI_STASH_CACHE'], ignore_errors=True)
 
     def run(
         self, *argv: str, check: bool = True, **more: Any

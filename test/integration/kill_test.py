@@ -77,6 +77,7 @@ def test_interrupted_run_cleans_up_at_once(
         'stash': ('stash', '--root', str(root)),
         'stackbuild': ('stackbuild', '--stash', 'small', '--target-dir', str(target))
     }[command]
+    storage.forget_indexes()
     images = storage.run('podman', 'images', '--all', '--quiet').stdout
     flag = slow_tool(storage, tmp_path, tool, f'*" {word} "*')
     process = start(storage, *words)

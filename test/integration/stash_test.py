@@ -38,6 +38,13 @@ def summary(result: subprocess.CompletedProcess[str]) -> str:
     return (result.stdout + result.stderr).strip().splitlines()[-1]
 
 
+@pytest.fixture(params=['index', 'mount'], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Find changes both ways, by the base's index and in the mounted base."""
+    if request.param == 'mount':
+        monkeypatch.setattr(Storage, 'INDEXES', '')
+
+
 def test_first_stash_holds_the_tree(storage: Storage, root: Path) -> None:
     before = describe(root)
     result = storage.kiwi('stash', '--root', str(root))

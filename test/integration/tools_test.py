@@ -100,6 +100,7 @@ def test_tool_fails_on_the_way(
     storage: Storage, stashed: Path, tmp_path: Path, tool: str, script: str, says: str
 ) -> None:
     before = describe(stashed, OURS)
+    storage.forget_indexes()
     replace(storage, tmp_path, tool, script)
     fails_with(storage, says, 'stash', '--root', str(stashed))
     assert describe(stashed, OURS) == before

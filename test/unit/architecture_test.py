@@ -24,8 +24,8 @@ LAYERS: Tuple[Set[str], ...] = (
      'command'},
     {'tree', 'image', 'workspace', 'kiwi_call',                         # 1
      'destination', 'access'},
-    {'tool_message', 'request'},
-    {'same', 'parsing', 'prefetch'},
+    {'tool_message', 'request', 'packing'},
+    {'same', 'parsing', 'prefetch', 'index'},
     {'delta', 'description', 'content', 'selection', 'extras'},
     {'archive', 'record', 'source', 'links', 'apply', 'tarstream',      # 2
      'store', 'target', 'acl', 'restore', 'path_limit', 'base_facts',
@@ -33,7 +33,8 @@ LAYERS: Tuple[Set[str], ...] = (
     {'registry'},
     {'lookup'},
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
-    {'layout', 'stash_labels', 'report', 'checks', 'verify', 'exports'},
+    {'layout', 'stash_labels', 'report', 'checks', 'verify', 'exports',
+     'changes'},
     {'new_image', 'imported_root'},
     {'stacking', 'chain'},
     {'root_import', 'remember'},

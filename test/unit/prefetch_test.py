@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from kiwi_stackbuild_plugin import prefetch
+from kiwi_stackbuild_plugin import packing, prefetch
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.tree import Exclusion, open_tree, scan
 from trees import make_root
@@ -63,9 +63,9 @@ def test_failure_comes_after_what_was_found(big_root: int) -> None:
         raise PermissionError(13, 'not for you')
 
     stream = io.BytesIO()
-    prefetch._send(stream, failing())  # type: ignore[arg-type]
+    packing.send(stream, failing())  # type: ignore[arg-type]
     stream.seek(0)
-    entries = prefetch._receive(stream.read(4), stream)
+    entries = packing.receive(stream.read(4), stream)
     assert len([next(entries) for _ in range(512)]) == 512
     with pytest.raises(PermissionError, match='not for you'):
         list(entries)
@@ -81,10 +81,10 @@ def test_child_that_cannot_start_costs_only_the_lead(
 
 def test_child_that_is_killed_is_an_error(big_root: int) -> None:
     stream = io.BytesIO()
-    prefetch._send_one(stream, [prefetch._pack(next(scan(big_root)))])
+    packing.send_batch(stream, [next(scan(big_root))])
     stream.seek(0)
     with pytest.raises(OSError, match='has ended'):
-        list(prefetch._receive(stream.read(4), stream))
+        list(packing.receive(stream.read(4), stream))
 
 
 def test_early_end_leaves_no_process(big_root: int) -> None:

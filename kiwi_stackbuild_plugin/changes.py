@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What changed in a root tree since its base: by the base's index, or its mount."""
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from typing import Callable, Iterator, Optional
+
+from kiwi_stackbuild_plugin import store
+from kiwi_stackbuild_plugin.content import ContentComparer
+from kiwi_stackbuild_plugin.delta import Delta, Trust, compare
+from kiwi_stackbuild_plugin.extras import amend
+from kiwi_stackbuild_plugin.index import IndexDamaged, read_index
+from kiwi_stackbuild_plugin.prefetch import scan_ahead
+from kiwi_stackbuild_plugin.resolve import Base, extras_of
+from kiwi_stackbuild_plugin.source import RootTree
+from kiwi_stackbuild_plugin.tree import Entry, open_tree
+from kiwi_stackbuild_plugin.workspace import Workspace
+
+log = logging.getLogger('kiwi')
+
+
+def find_changes(
+    space: Workspace, tree: RootTree, base: Base,
+    entries: Callable[[], Iterator[Entry]], use_index: bool = True
+) -> Delta:
+    """Return what turns the base into the tree.
+
+    :param entries: begins a scan of the tree
+    :param use_index: False looks at what the storage has, damage included
+    """
+    trust = Trust(
+        base.touched_since, base.rounded, base.touched_since is None
+        or os.fstat(tree.fd).st_ctime_ns >= base.touched_since
+    )
+    with ExitStack() as stack:
+        files = _BaseFiles(stack, space, base.info.image_id, tree.fd)
+        known = read_index(
+            base.info.image_id, tree.exclusion
+        ) if use_index else None
+        if known is not None:
+            try:
+                return compare(known, entries(), files.same_content, trust)
+            except IndexDamaged as issue:
+                log.debug('index of %s: %s', base.info.image_id[:12], issue)
+        there = amend(scan_ahead(files.fd, tree.exclusion), extras_of(base.info))
+        return compare(there, entries(), files.same_content, trust)
+
+
+class _BaseFiles:
+    """The files of the base, mounted until the stack ends if they are asked for."""
+
+    def __init__(
+        self, stack: ExitStack, space: Workspace, image_id: str, tree_fd: int
+    ) -> None:
+        self._stack = stack
+        self._space = space
+        self._image_id = image_id
+        self._tree_fd = tree_fd
+        self._fd: Optional[int] = None
+
+    @property
+    def fd(self) -> int:
+        """The mounted image."""
+        if self._fd is None:
+            path = self._stack.enter_context(
+                store.mounted(self._space, self._image_id)
+            )
+            self._fd = open_tree(path)
+            self._stack.callback(os.close, self._fd)
+        return self._fd
+
+    def same_content(self, path: bytes) -> bool:
+        """Compare a file of the base with that of the tree."""
+        try:
+            return ContentComparer(self.fd, self._tree_fd)(path)
+        except FileNotFoundError:
+            # the index knows a file that went while it was stashed
+            return False

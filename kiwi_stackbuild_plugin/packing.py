@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scanned entries as bytes: through a pipe, or into a file and back."""
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+from itertools import islice
+from typing import IO, Any, Iterable, Iterator, List, Protocol, Tuple
+
+from kiwi_stackbuild_plugin.tree import Entry
+
+BATCH = 512
+LENGTH = 4
+
+
+class Sink(Protocol):
+    """What can be written to."""
+
+    def write(self, data: bytes) -> Any:
+        """Take bytes."""
+
+
+def send(stream: Sink, entries: Iterable[Entry]) -> None:
+    """Send batches; the last is empty, or says how the scan failed.
+
+    :raises BrokenPipeError: if nobody listens any more
+    """
+    failure: Tuple[int, str] = (0, '')
+    iterator = iter(entries)
+    try:
+        batch = list(islice(iterator, BATCH))
+        while batch:
+            send_batch(stream, batch)
+            batch = list(islice(iterator, BATCH))
+    except BrokenPipeError:
+        raise
+    except OSError as issue:
+        failure = issue.errno or errno.EIO, issue.strerror or ''
+    _send_one(stream, failure)
+
+
+def send_batch(stream: Sink, batch: List[Entry]) -> None:
+    """Send some entries; none end it."""
+    _send_one(stream, [_pack(entry) for entry in batch] if batch else (0, ''))
+
+
+def _send_one(stream: Sink, document: Any) -> None:
+    data = marshal.dumps(document)
+    stream.write(len(data).to_bytes(LENGTH, 'little') + data)
+
+
+def receive(head: bytes, stream: IO[bytes]) -> Iterator[Entry]:
+    """Yield what was sent, up to the last batch.
+
+    :param head: the first bytes, that tell the length of the first batch
+    :raises OSError: how the scan failed, or EIO where the end is missing
+    """
+    while True:
+        data = stream.read(int.from_bytes(head, 'little'))
+        if not data:
+            raise OSError(errno.EIO, 'the process that scans has ended')
+        document = marshal.loads(data)
+        if isinstance(document, tuple):
+            if document[0]:
+                raise OSError(*document)
+            return
+        yield from map(_unpack, document)
+        head = stream.read(LENGTH)
+
+
+def _pack(entry: Entry) -> List[Any]:
+    status = entry.stat
+    return [
+        entry.path, tuple(status)[:10], status.st_mtime_ns, status.st_ctime_ns,
+        status.st_rdev, status.st_blocks, entry.xattrs, entry.target
+    ]
+
+
+def _unpack(values: List[Any]) -> Entry:
+    path, basic, mtime_ns, ctime_ns, rdev, blocks, xattrs, target = values
+    status = os.stat_result(basic, {
+        'st_mtime_ns': mtime_ns, 'st_ctime_ns': ctime_ns,
+        'st_rdev': rdev, 'st_blocks': blocks
+    })
+    return Entry(path, status, xattrs, target)
