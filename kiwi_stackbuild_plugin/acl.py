@@ -14,7 +14,7 @@ import struct
 from typing import Iterable, Iterator, Set
 
 from kiwi_stackbuild_plugin.delta import Change
-from kiwi_stackbuild_plugin.tree import Entry
+from kiwi_stackbuild_plugin.entry import Entry
 
 ACCESS, DEFAULT = 'system.posix_acl_access', 'system.posix_acl_default'
 

@@ -8,7 +8,8 @@ from typing import Dict, List, Optional, Tuple
 
 from kiwi_stackbuild_plugin.command import remove_tree
 from kiwi_stackbuild_plugin.delta import PARENT, Change, Delta
-from kiwi_stackbuild_plugin.tree import Entry, open_below, read_xattrs
+from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
 
 _CHUNK = 1 << 20
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,12 +44,13 @@ def apply_delta(root_fd: int, source_fd: int, delta: Delta) -> None:
         if change.entry.is_dir:
             directories.append(change.entry)
         _make(root_fd, source_fd, change)
-    for path, status in reversed([
-        *((entry.path, entry.stat) for entry in directories), *kept
+    for path, moment in reversed([
+        *((entry.path, entry.stat.st_mtime_ns) for entry in directories),
+        *((path, full.st_mtime_ns) for path, full in kept)
     ]):
         parent_fd, name = _parent(root_fd, path)
         try:
-            _set_times(parent_fd, name, status)
+            _set_time(parent_fd, name, moment)
         finally:
             os.close(parent_fd)
 
@@ -162,11 +164,10 @@ def set_metadata(parent_fd: int, name: bytes, entry: Entry) -> None:
         os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=parent_fd)
     for key, value in entry.xattrs:
         os.setxattr(where, key, value, follow_symlinks=False)
-    _set_times(parent_fd, name, status)
+    _set_time(parent_fd, name, status.st_mtime_ns)
 
 
-def _set_times(parent_fd: int, name: bytes, status: os.stat_result) -> None:
-    moment = status.st_mtime_ns
+def _set_time(parent_fd: int, name: bytes, moment: int) -> None:
     os.utime(
         name, ns=(moment, moment), dir_fd=parent_fd, follow_symlinks=False
     )

@@ -12,10 +12,13 @@ from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.delta import Delta, Trust, compare
 from kiwi_stackbuild_plugin.extras import amend
 from kiwi_stackbuild_plugin.index import IndexDamaged, read_index
+from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.resolve import Base, extras_of
+from kiwi_stackbuild_plugin.selection import storable
 from kiwi_stackbuild_plugin.source import RootTree
-from kiwi_stackbuild_plugin.tree import Entry, open_tree
+from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree import open_tree
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
@@ -39,9 +42,13 @@ def find_changes(
         known = read_index(
             base.info.image_id, tree.exclusion
         ) if use_index else None
+        # it has all that was in the tree, also what no layer can hold
         if known is not None:
             try:
-                return compare(known, entries(), files.same_content, trust)
+                return compare(
+                    storable(known, lambda path, why: None, longest_path),
+                    entries(), files.same_content, trust
+                )
             except IndexDamaged as issue:
                 log.debug('index of %s: %s', base.info.image_id[:12], issue)
         there = amend(scan_ahead(files.fd, tree.exclusion), extras_of(base.info))

@@ -8,7 +8,8 @@ from typing import (
 )
 
 from kiwi_stackbuild_plugin.same import same_but_rounded, same_metadata
-from kiwi_stackbuild_plugin.tree import Entry, Inode, sort_key
+from kiwi_stackbuild_plugin.entry import Entry, Inode
+from kiwi_stackbuild_plugin.tree import sort_key
 
 ADDED, CHANGED, PARENT = 'A', 'C', 'P'
 
@@ -197,7 +198,8 @@ class _Comparison:
             node = node.parent
 
     def _same(self, old: Entry, new: Entry, node: Optional[_Node]) -> bool:
-        if not same_metadata(old, new):
+        # the same inode, untouched: most entries of a tree that was stashed before
+        if old != new and not same_metadata(old, new):
             return False
         exact = old.stat.st_mtime_ns == new.stat.st_mtime_ns
         if not exact and not (self.trust.rounded and same_but_rounded(old, new)):

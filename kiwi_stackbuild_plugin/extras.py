@@ -17,9 +17,9 @@ from typing import (
     Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
 )
 
-from kiwi_stackbuild_plugin.tree import (
-    Entry, Xattrs, open_below, read_xattrs
-)
+from kiwi_stackbuild_plugin.entry import Entry, Xattrs
+
+from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
 
 #: most that a label may have, in bytes: registries take configs up to 4 MiB
 LABEL_LIMIT = 1 << 18
@@ -186,12 +186,7 @@ def amend(entries: Iterable[Entry], extras: Extras) -> Iterator[Entry]:
 
 def _amended(entry: Entry, extra: Extra) -> Entry:
     if extra.mtime is not None:
-        status = entry.stat
-        entry = entry._replace(stat=os.stat_result(tuple(status), {
-            'st_atime_ns': status.st_atime_ns, 'st_mtime_ns': extra.mtime,
-            'st_ctime_ns': status.st_ctime_ns, 'st_blocks': status.st_blocks,
-            'st_blksize': status.st_blksize, 'st_rdev': status.st_rdev
-        }))
+        entry = entry._replace(stat=entry.stat._replace(st_mtime_ns=extra.mtime))
     if extra.xattrs:
         values = {**dict(extra.xattrs), **dict(entry.xattrs)}
         entry = entry._replace(xattrs=tuple(sorted(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Indexes: what is in a stash, entry by entry, so that no mount need be scanned.
+"""Indexes: what a stash was made of, so that its mount need not be scanned.
 
 One file for each image, <directory>/<image ID>, written when the stash is. An
 image never changes, nor does its index. It is a cache: without it the image is
@@ -13,14 +13,13 @@ import os
 import shutil
 import stat
 import sys
-from typing import IO, Iterable, Iterator, List, Optional
+from typing import IO, Iterator, Optional
 
 import zstandard
 
-from kiwi_stackbuild_plugin.packing import (
-    BATCH, LENGTH, Sink, receive, send_batch
-)
-from kiwi_stackbuild_plugin.tree import Entry, Exclusion
+from kiwi_stackbuild_plugin.packing import LENGTH, receive
+from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree import Exclusion
 from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
@@ -42,57 +41,56 @@ def index_directory() -> str:
 
 
 class IndexWriter:
-    """Writes down what is stashed, to be kept under the ID of its image.
+    """Writes down a scan, to be kept under the ID of the image it becomes.
 
-    A disk that is full costs the index, not the stash.
+    It is a packing.Sink. A disk that is full costs the index, not the stash.
 
     :param path: file to write to until then
-    :param exclusion: what the scan left out
+    :param exclusion: what the scan leaves out
     """
 
     def __init__(self, path: str, exclusion: Exclusion) -> None:
         self.path = path
         self.exclusion = exclusion
-        self._whole = False
+        self._stream: Optional[IO[bytes]] = None
 
-    def watch(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Pass on entries and write them down, anew with each call."""
-        self._whole = False
-        stream = self._open()
-        batch: List[Entry] = []
-        try:
-            for entry in entries:
-                batch.append(entry)
-                if len(batch) == BATCH:
-                    stream = _write(stream, batch)
-                    batch = []
-                yield entry
-            if batch:
-                stream = _write(stream, batch)
-            stream = _write(stream, [])
-            self._whole = _close(stream)
-            stream = None
-        finally:
-            _close(stream)
+    def begin(self) -> IndexWriter:
+        """Begin, anew with each call."""
+        self._close()
+        if index_directory():
+            try:
+                raw = open(self.path, 'wb')  # noqa: SIM115
+            except OSError:
+                return self
+            packer = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+            self._stream = packer.stream_writer(raw)
+            head = _head(self.exclusion)
+            self.write(len(head).to_bytes(LENGTH, 'little') + head)
+        return self
 
-    def _open(self) -> Optional[IO[bytes]]:
-        if not index_directory():
-            return None
+    def write(self, data: bytes) -> None:
+        """Take what is sent of the scan."""
+        if self._stream is not None:
+            try:
+                self._stream.write(data)
+            except (OSError, zstandard.ZstdError):
+                self._close()
+
+    def _close(self) -> bool:
+        """End the file; tell whether there was one, and it is whole."""
+        stream, self._stream = self._stream, None
         try:
-            raw = open(self.path, 'wb')  # noqa: SIM115
-        except OSError:
-            return None
-        packer = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        stream: IO[bytes] = packer.stream_writer(raw)
-        head = _head(self.exclusion)
-        stream.write(len(head).to_bytes(LENGTH, 'little') + head)
-        return stream
+            if stream is not None:
+                stream.close()
+        except (OSError, zstandard.ZstdError):
+            return False
+        return stream is not None
 
     def keep(self, image_id: str) -> None:
         """Make what was written the index of an image; drop old ones."""
-        directory = index_directory()
-        if not self._whole:
+        if not self._close():
             return
+        directory = index_directory()
         path = os.path.join(directory, image_id)
         try:
             os.makedirs(directory, 0o700, exist_ok=True)
@@ -163,30 +161,6 @@ def _is_private(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not (
         stat.S_ISLNK(status.st_mode) or status.st_mode & 0o022
     )
-
-
-def _write(stream: Optional[IO[bytes]], batch: List[Entry]) -> Optional[IO[bytes]]:
-    """Write entries; return the stream unless it has failed."""
-    if stream is None:
-        return None
-    sink: Sink = stream
-    try:
-        send_batch(sink, batch)
-    except (OSError, ValueError, zstandard.ZstdError):
-        _close(stream)
-        return None
-    return stream
-
-
-def _close(stream: Optional[IO[bytes]]) -> bool:
-    """Close a stream and tell whether all of it was written."""
-    if stream is None:
-        return False
-    try:
-        stream.close()
-    except (OSError, zstandard.ZstdError):
-        return False
-    return True
 
 
 def _drop_old(directory: str) -> None:

@@ -19,7 +19,8 @@ from kiwi_stackbuild_plugin.errors import KiwiStashTreeChanged
 from kiwi_stackbuild_plugin.tarstream import (
     END, pack_entry, pack_whiteout, padding
 )
-from kiwi_stackbuild_plugin.tree import Entry, open_below
+from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree import open_below
 
 #: OCI image spec, layer.md
 MEDIA_TYPE = 'application/vnd.oci.image.layer.v1.tar+zstd'

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import marshal
-import os
 from itertools import islice
-from typing import IO, Any, Iterable, Iterator, List, Protocol, Tuple
+from typing import (
+    IO, Any, Iterable, Iterator, List, Optional, Protocol, Tuple
+)
 
-from kiwi_stackbuild_plugin.tree import Entry
+from kiwi_stackbuild_plugin.entry import Entry, Status, Xattrs
 
 BATCH = 512
 LENGTH = 4
@@ -50,37 +51,32 @@ def _send_one(stream: Sink, document: Any) -> None:
     stream.write(len(data).to_bytes(LENGTH, 'little') + data)
 
 
-def receive(head: bytes, stream: IO[bytes]) -> Iterator[Entry]:
+def receive(
+    head: bytes, stream: IO[bytes], copy: Optional[Sink] = None
+) -> Iterator[Entry]:
     """Yield what was sent, up to the last batch.
 
     :param head: the first bytes, that tell the length of the first batch
+    :param copy: gets all bytes as well
     :raises OSError: how the scan failed, or EIO where the end is missing
     """
+    make = tuple.__new__
     while True:
         data = stream.read(int.from_bytes(head, 'little'))
         if not data:
             raise OSError(errno.EIO, 'the process that scans has ended')
+        if copy is not None:
+            copy.write(head + data)
         document = marshal.loads(data)
         if isinstance(document, tuple):
             if document[0]:
                 raise OSError(*document)
             return
-        yield from map(_unpack, document)
+        for path, status, xattrs, target in document:
+            yield make(Entry, (path, make(Status, status), xattrs, target))
         head = stream.read(LENGTH)
 
 
-def _pack(entry: Entry) -> List[Any]:
-    status = entry.stat
-    return [
-        entry.path, tuple(status)[:10], status.st_mtime_ns, status.st_ctime_ns,
-        status.st_rdev, status.st_blocks, entry.xattrs, entry.target
-    ]
-
-
-def _unpack(values: List[Any]) -> Entry:
-    path, basic, mtime_ns, ctime_ns, rdev, blocks, xattrs, target = values
-    status = os.stat_result(basic, {
-        'st_mtime_ns': mtime_ns, 'st_ctime_ns': ctime_ns,
-        'st_rdev': rdev, 'st_blocks': blocks
-    })
-    return Entry(path, status, xattrs, target)
+def _pack(entry: Entry) -> Tuple[bytes, Tuple[int, ...], Xattrs, bytes]:
+    """Return plain tuples: there is no marshalling of named ones."""
+    return entry.path, tuple(entry.stat), entry.xattrs, entry.target

@@ -8,10 +8,11 @@ import os
 import re
 import subprocess
 import sys
-from typing import Iterator, List
+from typing import Iterator, List, Optional
 
-from kiwi_stackbuild_plugin.packing import LENGTH, receive, send
-from kiwi_stackbuild_plugin.tree import Entry, Exclusion, scan
+from kiwi_stackbuild_plugin.packing import LENGTH, Sink, receive, send
+from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree import Exclusion, scan
 
 _ALL = Exclusion()
 #: a new interpreter, not a fork: a fork of a process that has had threads can
@@ -22,12 +23,15 @@ _PROGRAM = (
 )
 
 
-def scan_ahead(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
+def scan_ahead(
+    root_fd: int, exclusion: Exclusion = _ALL, copy: Optional[Sink] = None
+) -> Iterator[Entry]:
     """Yield what tree.scan yields, from a child process that runs ahead.
 
     The pipe between them bounds the lead. The child ends with its parent, and
-    when nobody wants more. Of the times only mtime and ctime are passed on.
+    when nobody wants more.
 
+    :param copy: gets what the child sends, as packing.receive reads it
     :raises OSError: as scan does
     """
     pattern = exclusion.pattern
@@ -49,7 +53,10 @@ def scan_ahead(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
             pass
         head = child.stdout.read(LENGTH)
         # an installation that a bare interpreter cannot find: no lead then
-        yield from receive(head, child.stdout) if head else scan(root_fd, exclusion)
+        if head:
+            yield from receive(head, child.stdout, copy)
+        else:
+            yield from scan(root_fd, exclusion)
     finally:
         child.stdout.close()
         child.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from kiwi_stackbuild_plugin.tree import Entry
+from kiwi_stackbuild_plugin.entry import Entry
 
 _SECOND = 10**9
 

@@ -8,7 +8,9 @@ import stat
 from fnmatch import translate
 from typing import Callable, FrozenSet, Iterable, Iterator, Optional
 
-from kiwi_stackbuild_plugin.tree import Entry, Exclusion
+from kiwi_stackbuild_plugin.entry import Entry
+
+from kiwi_stackbuild_plugin.tree import Exclusion
 
 #: no storage is so deep down that it cannot unpack a path of so many bytes
 _SAFE_LENGTH = 2048
@@ -89,7 +91,7 @@ def _not_storable(entry: Entry) -> Optional[str]:
     mode = entry.stat.st_mode
     if stat.S_ISSOCK(mode):
         return 'a socket'
-    if entry.path.rsplit(b'/', 1)[-1].startswith(b'.wh.'):
+    if b'.wh.' in entry.path and entry.path.rsplit(b'/', 1)[-1].startswith(b'.wh.'):
         return 'the name means a deletion in a layer'
     if stat.S_ISCHR(mode) and entry.stat.st_rdev == 0:
         return 'a device 0:0 means a deletion in the storage'

@@ -8,7 +8,7 @@ import os
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
@@ -16,13 +16,13 @@ from kiwi_stackbuild_plugin.description import BASE_FILES, IMAGE_DIR, read_file
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashNotStorable, KiwiStashRootInvalid, printable_path
 )
+from kiwi_stackbuild_plugin.packing import Sink
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.selection import (
     find_mounts, make_exclusion, storable
 )
-from kiwi_stackbuild_plugin.tree import (
-    Entry, Exclusion, open_below, open_tree
-)
+from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree import Exclusion, open_below, open_tree
 
 log = logging.getLogger('kiwi')
 
@@ -41,14 +41,16 @@ class RootTree:
     exclusion: Exclusion
 
     def entries(
-        self, findings: List[Tuple[bytes, str]], longest_path: Callable[[], int]
+        self, findings: List[Tuple[bytes, str]], longest_path: Callable[[], int],
+        copy: Optional[Sink] = None
     ) -> Iterator[Entry]:
         """Scan what a layer can hold; the rest is added to the findings.
 
         :param longest_path: see selection.storable
+        :param copy: see prefetch.scan_ahead; with what no layer can hold
         """
         return storable(
-            scan_ahead(self.fd, self.exclusion),
+            scan_ahead(self.fd, self.exclusion, copy),
             lambda path, why: findings.append((path, why)), longest_path
         )
 

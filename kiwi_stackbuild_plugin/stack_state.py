@@ -9,9 +9,8 @@ from typing import Dict, Iterator, List, Optional, Set, Tuple
 from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.delta import PARENT, Delta
 from kiwi_stackbuild_plugin.same import same_metadata
-from kiwi_stackbuild_plugin.tree import (
-    Entry, open_below, read_xattrs, scan, working_directory
-)
+from kiwi_stackbuild_plugin.entry import Entry, Status
+from kiwi_stackbuild_plugin.tree import open_below, read_xattrs, scan, working_directory
 
 #: what each stash has of its own; which one is built is another matter
 _OWN = (b'image', b'.profile', b'.kconfig')
@@ -110,7 +109,7 @@ def _entry_at(root_fd: int, path: bytes) -> Optional[Entry]:
         with working_directory(fd):
             status = os.lstat(name)
             target = os.readlink(name) if stat.S_ISLNK(status.st_mode) else b''
-            return Entry(path, status, read_xattrs(name), target)
+            return Entry(path, Status.of(status), read_xattrs(name), target)
     except FileNotFoundError:
         return None
     finally:

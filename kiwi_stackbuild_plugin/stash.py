@@ -44,7 +44,7 @@ from kiwi_stackbuild_plugin.source import (
 )
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.stash_labels import chain_limit, parse_labels
-from kiwi_stackbuild_plugin.tree import Entry
+from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.verify import verify
 from kiwi_stackbuild_plugin.workspace import Workspace
 
@@ -86,8 +86,8 @@ class _Job:
         """Scan what is stored; what a label must keep goes into extras."""
         findings.clear()
         self.extras.clear()
-        entries = self.tree.entries(findings, longest_path)
-        return self.index.watch(watch(entries, self.tree.fd, self.extras))
+        entries = self.tree.entries(findings, longest_path, self.index.begin())
+        return watch(entries, self.tree.fd, self.extras)
 
 
 def stash(request: StashRequest) -> str:

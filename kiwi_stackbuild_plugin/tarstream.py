@@ -12,7 +12,7 @@ import stat
 from typing import List, Tuple
 
 from kiwi_stackbuild_plugin.extras import can_carry
-from kiwi_stackbuild_plugin.tree import Entry
+from kiwi_stackbuild_plugin.entry import Entry
 
 BLOCK = 512
 #: two zero blocks end an archive

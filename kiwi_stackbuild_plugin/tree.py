@@ -14,13 +14,11 @@ import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import (
-    FrozenSet, Iterator, List, NamedTuple, Optional, Pattern, Tuple
+    FrozenSet, Iterator, List, Optional, Pattern, Tuple
 )
 
+from kiwi_stackbuild_plugin.entry import Entry, Status, Xattrs
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
-
-Inode = Tuple[int, int]
-Xattrs = Tuple[Tuple[str, bytes], ...]
 
 #: host labels (SELinux) and the private marks of overlayfs are not content
 _FOREIGN_XATTRS = ('security.selinux', 'trusted.overlay.')
@@ -29,30 +27,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_MAX = 4095
 _CHUNK = 1024
 _OPEN_LEVELS = 64
-
-
-class Entry(NamedTuple):
-    """One name of a tree: its path, lstat(2) result, xattrs, link target."""
-
-    path: bytes
-    stat: os.stat_result
-    xattrs: Xattrs = ()
-    target: bytes = b''
-
-    @property
-    def inode(self) -> Inode:
-        """What hard links to the same file have in common."""
-        return self.stat.st_dev, self.stat.st_ino
-
-    @property
-    def is_dir(self) -> bool:
-        """Tell whether this is a directory."""
-        return stat.S_ISDIR(self.stat.st_mode)
-
-    @property
-    def is_file(self) -> bool:
-        """Tell whether this is a regular file."""
-        return stat.S_ISREG(self.stat.st_mode)
 
 
 @dataclass(frozen=True)
@@ -211,7 +185,7 @@ def _read_entry(name: bytes, prefix: bytes) -> Optional[Entry]:
     try:
         status = os.lstat(name)
         target = os.readlink(name) if stat.S_ISLNK(status.st_mode) else b''
-        return Entry(prefix + name, status, read_xattrs(name), target)
+        return Entry(prefix + name, Status.of(status), read_xattrs(name), target)
     except FileNotFoundError:
         return None
 

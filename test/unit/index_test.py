@@ -13,7 +13,8 @@ import pytest
 import zstandard
 from kiwi_stackbuild_plugin import index, packing
 from kiwi_stackbuild_plugin.index import IndexDamaged, IndexWriter, read_index
-from kiwi_stackbuild_plugin.tree import Entry, Exclusion, open_tree, scan
+from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree import Exclusion, open_tree, scan
 from trees import make_root
 
 IMAGE = 'a' * 64
@@ -47,7 +48,7 @@ def write(
     tmp_path: Path, entries: List[Entry], image: str = IMAGE, exclusion: Exclusion = NONE
 ) -> IndexWriter:
     writer = IndexWriter(str(tmp_path / 'index'), exclusion)
-    assert list(writer.watch(entries)) == entries
+    packing.send(writer.begin(), entries)
     writer.keep(image)
     return writer
 
@@ -76,28 +77,27 @@ def test_what_was_written_comes_back(tmp_path: Path, entries: List[Entry]) -> No
 
 def test_a_second_scan_begins_anew(tmp_path: Path, entries: List[Entry]) -> None:
     writer = IndexWriter(str(tmp_path / 'index'), NONE)
-    list(writer.watch(entries))
-    list(writer.watch(entries[:600]))
+    packing.send(writer.begin(), entries)
+    packing.send(writer.begin(), entries[:600])
     writer.keep(IMAGE)
     assert len(read()) == 600
 
 
 def test_half_a_scan_is_no_index(tmp_path: Path, entries: List[Entry]) -> None:
     writer = IndexWriter(str(tmp_path / 'index'), NONE)
-    halted = writer.watch(entries)
-    next(halted)
-    halted.close()  # type: ignore[attr-defined]
+    packing.send_batch(writer.begin(), entries[:700])
     writer.keep(IMAGE)
-    assert read_index(IMAGE, NONE) is None
+    with pytest.raises(IndexDamaged):
+        read()
 
     def failing() -> Iterator[Entry]:
         yield from entries[:700]
         raise PermissionError(errno.EACCES, 'not for you')
 
-    with pytest.raises(PermissionError):
-        list(writer.watch(failing()))
+    packing.send(writer.begin(), failing())
     writer.keep(IMAGE)
-    assert read_index(IMAGE, NONE) is None
+    with pytest.raises(IndexDamaged, match='not for you'):
+        read()
 
 
 def test_other_exclusions_need_a_scan(tmp_path: Path, entries: List[Entry]) -> None:
@@ -170,14 +170,10 @@ def test_what_others_can_write_is_not_read(
     assert not (cache / ('b' * 64)).exists()
 
 
-def test_full_disk_costs_only_the_index(
-    tmp_path: Path, entries: List[Entry], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, 'full')
-
-    monkeypatch.setattr(index, 'send_batch', full)
-    write(tmp_path, entries)
+def test_full_disk_costs_only_the_index(entries: List[Entry]) -> None:
+    writer = IndexWriter('/dev/full', NONE)
+    packing.send(writer.begin(), entries * 20)
+    writer.keep(IMAGE)
     assert read_index(IMAGE, NONE) is None
 
 

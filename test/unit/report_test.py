@@ -11,7 +11,7 @@ import pytest
 
 from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, Change
 from kiwi_stackbuild_plugin.report import describe_delta, human_age, human_size
-from kiwi_stackbuild_plugin.tree import Entry
+from kiwi_stackbuild_plugin.entry import Entry, Status
 
 
 @pytest.mark.parametrize('size, told', [
@@ -44,7 +44,9 @@ def files(folder: Path, count: int) -> List[Change]:
         path.write_bytes(bytes(number))
         changes.append(Change(
             ADDED if number % 2 else CHANGED,
-            Entry(os.fsencode(path.relative_to(folder)), os.lstat(path))
+            Entry(
+                os.fsencode(path.relative_to(folder)), Status.of(os.lstat(path))
+            )
         ))
     return changes
 

@@ -14,7 +14,8 @@ from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.selection import (
     find_mounts, make_exclusion, storable
 )
-from kiwi_stackbuild_plugin.tree import Entry, Exclusion, open_tree, scan
+from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree import Exclusion, open_tree, scan
 from zoo import make_deep, make_socket, write
 
 

@@ -17,7 +17,7 @@ from kiwi_stackbuild_plugin.extras import can_carry
 from kiwi_stackbuild_plugin.tarstream import (
     BLOCK, END, pack_entry, pack_whiteout, padding
 )
-from kiwi_stackbuild_plugin.tree import Entry
+from kiwi_stackbuild_plugin.entry import Entry, Status
 
 SECOND = 10**9
 
@@ -30,7 +30,7 @@ def make_entry(
     status = os.stat_result((mode, 1, 1, 1, uid, gid, size, 0, 0, 0), {
         'st_mtime_ns': mtime, 'st_rdev': rdev
     })
-    return Entry(path, status, xattrs, target)
+    return Entry(path, Status.of(status), xattrs, target)
 
 
 def read(header: bytes) -> tarfile.TarInfo:

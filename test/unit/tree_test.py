@@ -12,9 +12,9 @@ import pytest
 
 from kiwi_stackbuild_plugin import tree as module
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.tree import (
-    Entry, Exclusion, open_below, open_tree, read_xattrs, scan, sort_key,
-    working_directory
+    Exclusion, open_below, open_tree, read_xattrs, scan, sort_key, working_directory
 )
 from trees import describe
 from zoo import make_deep, make_zoo, write
