@@ -28,11 +28,10 @@ class Status(NamedTuple):
     @classmethod
     def of(cls, full: os.stat_result) -> Status:
         """Take what we look at."""
-        return cls(
-            full.st_mode, full.st_ino, full.st_dev, full.st_nlink, full.st_uid,
-            full.st_gid, full.st_size, full.st_mtime_ns, full.st_ctime_ns,
-            full.st_rdev, full.st_blocks
-        )
+        # a slice is quicker than seven attributes; they are in this order
+        return tuple.__new__(cls, full[:7] + (
+            full.st_mtime_ns, full.st_ctime_ns, full.st_rdev, full.st_blocks
+        ))
 
 
 class Entry(NamedTuple):

@@ -184,7 +184,7 @@ def _left_out(path: bytes, exclusion: Exclusion) -> bool:
 def _read_entry(name: bytes, prefix: bytes) -> Optional[Entry]:
     try:
         status = os.lstat(name)
-        target = os.readlink(name) if stat.S_ISLNK(status.st_mode) else b''
+        target = os.readlink(name) if stat.S_ISLNK(status[0]) else b''
         return Entry(prefix + name, Status.of(status), read_xattrs(name), target)
     except FileNotFoundError:
         return None
