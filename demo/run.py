@@ -25,6 +25,7 @@ sys.path.insert(0, str(HERE.parent / 'tools'))
 from apt_sources import MirrorUnavailable, find_repository
 from builtin_root import make_root
 from debian_root import RootPrepareFailed, prepare_root
+from runtime_config import write_fast_config
 
 KIWI = str(Path(sys.executable).parent / 'kiwi-ng')
 CHANGED_FILE = 'etc/motd'
@@ -153,8 +154,10 @@ def show(work: str, builtin: bool) -> None:
 
     print(run([KIWI, 'system', 'stash_list', '--format=table']).rstrip())
 
+    # the image is thrown away, packing it well takes a minute
+    config = write_fast_config(Path(work, 'kiwi.yml'))
     step('kiwi-ng system stackbuild, no description', [
-        KIWI, f'--config={HERE}/kiwi.yml', 'system', 'stackbuild',
+        KIWI, f'--config={config}', 'system', 'stackbuild',
         '--stash=demo', f'--target-dir={target}'
     ])
     check(root, target)

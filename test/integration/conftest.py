@@ -11,6 +11,7 @@ import pytest
 from apt_sources import MirrorUnavailable
 from debian_root import prepare_root
 from registries import Registry
+from runtime_config import write_fast_config
 from storages import KIWI, Storage, remove_storage
 from trees import make_root
 
@@ -62,9 +63,7 @@ def debian_root(pristine_debian: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def fast(tmp_path: Path) -> List[str]:
     """Give the global options for a kiwi that compresses fast."""
-    config = tmp_path / 'kiwi.yml'
-    config.write_text('xz:\n  - options: -0 -T0\n')
-    return ['--config', str(config)]
+    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml'))]
 
 
 @pytest.fixture

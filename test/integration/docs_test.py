@@ -19,6 +19,7 @@ sys.path[:0] = [str(REPOSITORY / 'test'), str(REPOSITORY / 'demo')]
 
 from builtin_root import make_root
 from documents import CONSOLE_TAGS, Block, page_script, pages, read_blocks
+from runtime_config import write_fast_config
 from storages import KIWI, Storage
 
 CONSOLES = [
@@ -61,10 +62,11 @@ def reader_environment(tmp_path: Path, storage: Storage) -> Dict[str, str]:
     tools = tmp_path / 'bin'
     tools.mkdir()
     front = tools / 'kiwi-ng'
+    config = write_fast_config(tmp_path / 'kiwi.yml')
     front.write_text(
         '#!/bin/sh\n'
         f'exec {KIWI} --temp-dir={storage.temp_dir} '
-        f'--config={REPOSITORY}/demo/kiwi.yml "$@"\n'
+        f'--config={config} "$@"\n'
     )
     front.chmod(0o755)
     home = tmp_path / 'home'
