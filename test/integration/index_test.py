@@ -45,11 +45,16 @@ def test_index_and_mount_find_the_same(
     storage.kiwi('stash', '--root', str(root))
     assert len(indexes(storage)) == 1
     words = ('stash', '--root', str(root), '--dry-run')
+
+    def told(**environment: str) -> List[str]:
+        said = storage.kiwi(*words, env=environment).stdout.splitlines()
+        return [line for line in said if not line.startswith('[ INFO')]
+
     for step in (lambda: None, lambda: change(root), lambda: shutil.rmtree(root / 'zoo')):
         step()
-        by_index = storage.kiwi(*words).stdout
-        by_mount = storage.kiwi(*words, env={'KIWI_STASH_CACHE': ''}).stdout
-        assert by_index == by_mount
+        by_index = told()
+        assert len(by_index) >= 2
+        assert by_index == told(KIWI_STASH_CACHE='')
 
 
 def test_base_is_not_mounted_where_there_is_an_index(
