@@ -101,13 +101,11 @@ def made_directories(target: Target) -> Iterator[None]:
         raise
 
 
-def remove_unfinished(target: Target) -> None:
-    """Remove the root that an earlier failed run left, mounts in it first.
+def _unmount_unfinished(target: Target) -> None:
+    """Take back what is mounted in the root that an earlier failed run left.
 
     :raises KiwiStashTargetInvalid: if something stays mounted in it
     """
-    if not os.path.lexists(target.image_root):
-        return
     log.info('Removing the unfinished %s', target.image_root)
     for _ in range(2):
         for path in sorted(find_mounts(target.image_root), reverse=True):
@@ -119,15 +117,26 @@ def remove_unfinished(target: Target) -> None:
             f'{target.image_root!r}: {os.fsdecode(min(mounted))!r} in it is '
             'still mounted', 'unmount it, then try again'
         )
-    remove_tree(target.image_root)
 
 
 def publish(target: Target, staged: str) -> None:
-    """Make a staged root the image-root, unfinished until kiwi is done."""
+    """Make a staged root the image-root, unfinished until kiwi is done.
+
+    One that an earlier failed run left makes room by a rename: what is there
+    is whole at any time. It is removed beside the staged one.
+
+    :raises KiwiStashTargetInvalid: if something stays mounted in it
+    """
     with open(target.marker, 'w', encoding='ascii'):
         pass
-    remove_unfinished(target)
+    if not os.path.lexists(target.image_root):
+        os.rename(staged, target.image_root)
+        return
+    _unmount_unfinished(target)
+    replaced = f'{staged}.replaced'
+    os.rename(target.image_root, replaced)
     os.rename(staged, target.image_root)
+    remove_tree(replaced)
 
 
 def mark_finished(target: Target) -> None:
