@@ -47,6 +47,7 @@ def own_storage() -> Iterator[str]:
         encoding='utf-8'
     )
     os.environ['CONTAINERS_STORAGE_CONF'] = str(config)
+    os.environ['KIWI_STASH_CACHE'] = f'{work}/indexes'
     try:
         yield work
     finally:

@@ -21,7 +21,9 @@ def make_storage(where: Path) -> Dict[str, str]:
         '[storage]\ndriver = "overlay"\n'
         f'graphroot = "{where}/graph"\nrunroot = "{where}/run"\n'
     )
-    return {'CONTAINERS_STORAGE_CONF': str(config)}
+    return {
+        'CONTAINERS_STORAGE_CONF': str(config), 'KIWI_STASH_CACHE': f'{where}/indexes'
+    }
 
 
 def mounts_below(where: Path) -> List[str]:
@@ -42,15 +44,15 @@ def remove_storage(where: Path) -> None:
 class Storage:
     """A podman storage of a test, and kiwi and tools that use it."""
 
-    #: directory of the indexes below the storage's own; '' for none
-    INDEXES = 'indexes'
+    #: False lets each stash mount its base and scan it
+    INDEXES = True
 
     def __init__(self, where: Path, temp_dir: Path) -> None:
         self.where = where
         self.temp_dir = temp_dir
         self.environment = {
             **os.environ, **make_storage(where),
-            'KIWI_STASH_CACHE': self.INDEXES and f'{where}/{self.INDEXES}'
+            **({} if self.INDEXES else {'KIWI_STASH_CACHE': ''})
         }
 
     def forget_indexes(self) -> None:

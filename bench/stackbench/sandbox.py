@@ -45,6 +45,7 @@ class Sandbox:
         return {
             **{k: v for k, v in os.environ.items() if k != 'TMPDIR'},
             'CONTAINERS_STORAGE_CONF': f'{self.path}/storage.conf',
+            'KIWI_STASH_CACHE': f'{self.path}/indexes',
             'LC_ALL': 'C.UTF-8'
         }
 

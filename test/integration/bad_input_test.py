@@ -58,9 +58,8 @@ def call_kiwi(
     words: List[str], world: World, monkeypatch: pytest.MonkeyPatch, variables: str = ''
 ) -> Tuple[int, List[str]]:
     """Run kiwi's main() on a storage; exit status and lines logged as errors."""
-    monkeypatch.setenv('CONTAINERS_STORAGE_CONF', world[1].environment[
-        'CONTAINERS_STORAGE_CONF'
-    ])
+    for name in ('CONTAINERS_STORAGE_CONF', 'KIWI_STASH_CACHE'):
+        monkeypatch.setenv(name, world[1].environment[name])
     if variables:
         name, _, value = variables.partition('=')
         monkeypatch.setenv(name, value.replace('@/', f'{world[0]}/'))

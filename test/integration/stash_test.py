@@ -42,7 +42,7 @@ def summary(result: subprocess.CompletedProcess[str]) -> str:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Find changes both ways, by the base's index and in the mounted base."""
     if request.param == 'mount':
-        monkeypatch.setattr(Storage, 'INDEXES', '')
+        monkeypatch.setattr(Storage, 'INDEXES', False)
 
 
 def test_first_stash_holds_the_tree(storage: Storage, root: Path) -> None:

@@ -128,6 +128,7 @@ def make_cell(kiwi: str, work: Path) -> Cell:
     (work / 'man').mkdir()
     return Cell(kiwi, work, {
         **os.environ, 'CONTAINERS_STORAGE_CONF': str(config),
+        'KIWI_STASH_CACHE': str(config.with_name('indexes')),
         # no installed page, no colours, no line broken in an option's name
         'MANPATH': f'{work}/man', 'COLUMNS': '200', 'TERM': 'dumb'
     }, name)
