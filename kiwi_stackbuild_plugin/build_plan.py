@@ -29,7 +29,7 @@ from kiwi_stackbuild_plugin.remember import (
 )
 from kiwi_stackbuild_plugin.stacking import Step
 from kiwi_stackbuild_plugin.target import Target
-from kiwi_stackbuild_plugin.tree import open_tree
+from kiwi_stackbuild_plugin.root_directory import open_tree
 
 log = logging.getLogger('kiwi')
 

@@ -18,7 +18,7 @@ from kiwi_stackbuild_plugin.resolve import Base, extras_of
 from kiwi_stackbuild_plugin.selection import storable
 from kiwi_stackbuild_plugin.source import RootTree
 from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.tree import open_tree
+from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')

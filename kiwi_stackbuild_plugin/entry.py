@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import NamedTuple, Tuple
+from typing import Iterable, Iterator, NamedTuple, Tuple
 
 Inode = Tuple[int, int]
 Xattrs = Tuple[Tuple[str, bytes], ...]
+#: the fields of a Status and of an Entry, plain: quick to make and to send
+StatusRow = Tuple[int, ...]
+Row = Tuple[bytes, StatusRow, Xattrs, bytes]
 
 
 class Status(NamedTuple):
@@ -28,10 +31,7 @@ class Status(NamedTuple):
     @classmethod
     def of(cls, full: os.stat_result) -> Status:
         """Take what we look at."""
-        # a slice is quicker than seven attributes; they are in this order
-        return tuple.__new__(cls, full[:7] + (
-            full.st_mtime_ns, full.st_ctime_ns, full.st_rdev, full.st_blocks
-        ))
+        return tuple.__new__(cls, status_row(full))
 
 
 class Entry(NamedTuple):
@@ -56,3 +56,18 @@ class Entry(NamedTuple):
     def is_file(self) -> bool:
         """Tell whether this is a regular file."""
         return stat.S_ISREG(self.stat.st_mode)
+
+
+def status_row(full: os.stat_result) -> StatusRow:
+    """Return the fields of a Status."""
+    # a slice is quicker than seven attributes; they are in this order
+    return full[:7] + (
+        full.st_mtime_ns, full.st_ctime_ns, full.st_rdev, full.st_blocks
+    )
+
+
+def named(rows: Iterable[Row]) -> Iterator[Entry]:
+    """Yield rows as entries."""
+    make = tuple.__new__
+    for path, status, xattrs, target in rows:
+        yield make(Entry, (path, make(Status, status), xattrs, target))

@@ -11,10 +11,9 @@ import hashlib
 import json
 import logging
 import os
-import stat
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Iterator, Optional
 
 import kiwi.system.prepare
 from kiwi.defaults import Defaults
@@ -22,34 +21,13 @@ from kiwi.runtime_config import RuntimeConfig
 from kiwi.system.root_import.base import RootImportBase
 
 from kiwi_stackbuild_plugin import labels, store
-from kiwi_stackbuild_plugin.archive import read_archive_config, write_archive
+from kiwi_stackbuild_plugin.archive import write_archive
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
-from kiwi_stackbuild_plugin.resolve import IMPORTED_ROOT
-from kiwi_stackbuild_plugin.tree import open_below
 from kiwi_stackbuild_plugin.workspace import IMAGE, Workspace
 
 log = logging.getLogger('kiwi')
-
-#: a config is a few kB; what is longer would make that of the stash too long
-_CONFIG_LIMIT = 1 << 18
-
-
-def imported_label(root_fd: int) -> Dict[str, str]:
-    """Return the label for the container that a root tree was derived from."""
-    try:
-        fd = open_below(root_fd, IMPORTED_ROOT, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return {}
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return {}
-        config = read_archive_config(f'/proc/{os.getpid()}/fd/{fd}')
-    finally:
-        os.close(fd)
-    return {labels.IMPORTED_ROOT: config} if len(config) < _CONFIG_LIMIT else {}
-
 
 def choose_import(
     state: Any, base: ImageInfo, created_from: str = ''

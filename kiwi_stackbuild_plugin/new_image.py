@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make an image of a base and a layer, in the storage and without a name."""
+"""Make an image of a base and a layer, in the storage."""
 from __future__ import annotations
 
 import logging
@@ -42,7 +42,7 @@ class NewImage:
 
 
 def store_image(
-    new: NewImage, space: Workspace, layout: str
+    new: NewImage, space: Workspace, layout: str, name: str
 ) -> Tuple[str, str]:
     """Bring an image into the storage; return its ID and its manifest's digest.
 
@@ -50,6 +50,7 @@ def store_image(
     would say, the base is the image.
 
     :param layout: directory with the layer's blob, made here if there is none
+    :param name: what it is published as; '' for nothing yet
     """
     created = timestamp()
     base, layer = new.base, new.layer
@@ -61,6 +62,8 @@ def store_image(
     if layer is None and base and _says_the_same(base, {
         **{key: values[key] for key in _TELLING}, **new.extra_labels
     }):
+        if name and name not in base.info.names:
+            store.name_image(base.info.image_id, name)
         return base.info.image_id, base.info.digest
     if layer is None:
         make_layout(layout)
@@ -72,7 +75,7 @@ def store_image(
     log.info('Importing into the storage of podman')
     return image_id, store.add_image(
         space, f'oci:{layout}:{REFERENCE}', image_id,
-        blob=layer.path if layer else None
+        blob=layer.path if layer else None, name=name
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scanned entries as bytes: through a pipe, or into a file and back."""
+"""Rows of scanned entries as bytes: through a pipe, or into a file and back."""
 from __future__ import annotations
 
 import errno
@@ -9,7 +9,7 @@ from typing import (
     IO, Any, Iterable, Iterator, List, Optional, Protocol, Tuple
 )
 
-from kiwi_stackbuild_plugin.entry import Entry, Status, Xattrs
+from kiwi_stackbuild_plugin.entry import Entry, Row, named
 
 BATCH = 512
 LENGTH = 4
@@ -22,13 +22,13 @@ class Sink(Protocol):
         """Take bytes."""
 
 
-def send(stream: Sink, entries: Iterable[Entry]) -> None:
+def send(stream: Sink, rows: Iterable[Row]) -> None:
     """Send batches; the last is empty, or says how the scan failed.
 
     :raises BrokenPipeError: if nobody listens any more
     """
     failure: Tuple[int, str] = (0, '')
-    iterator = iter(entries)
+    iterator = iter(rows)
     try:
         batch = list(islice(iterator, BATCH))
         while batch:
@@ -41,9 +41,9 @@ def send(stream: Sink, entries: Iterable[Entry]) -> None:
     _send_one(stream, failure)
 
 
-def send_batch(stream: Sink, batch: List[Entry]) -> None:
-    """Send some entries; none end it."""
-    _send_one(stream, [_pack(entry) for entry in batch] if batch else (0, ''))
+def send_batch(stream: Sink, batch: List[Row]) -> None:
+    """Send some rows; none end it."""
+    _send_one(stream, batch or (0, ''))
 
 
 def _send_one(stream: Sink, document: Any) -> None:
@@ -60,7 +60,6 @@ def receive(
     :param copy: gets all bytes as well
     :raises OSError: how the scan failed, or EIO where the end is missing
     """
-    make = tuple.__new__
     while True:
         data = stream.read(int.from_bytes(head, 'little'))
         if not data:
@@ -72,11 +71,5 @@ def receive(
             if document[0]:
                 raise OSError(*document)
             return
-        for path, status, xattrs, target in document:
-            yield make(Entry, (path, make(Status, status), xattrs, target))
+        yield from named(document)
         head = stream.read(LENGTH)
-
-
-def _pack(entry: Entry) -> Tuple[bytes, Tuple[int, ...], Xattrs, bytes]:
-    """Return plain tuples: there is no marshalling of named ones."""
-    return entry.path, tuple(entry.stat), entry.xattrs, entry.target

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from kiwi_stackbuild_plugin import labels
+from kiwi_stackbuild_plugin.derived import IMPORTED_ROOT
 from kiwi_stackbuild_plugin.destination import check_docker
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
@@ -28,8 +29,6 @@ from kiwi_stackbuild_plugin.tree import open_below
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
-
-IMPORTED_ROOT = b'image/imported_root'
 
 
 @dataclass(frozen=True)

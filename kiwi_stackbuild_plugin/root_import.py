@@ -17,7 +17,8 @@ from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
 from kiwi_stackbuild_plugin.stacking import Step, report_conflicts
-from kiwi_stackbuild_plugin.tree import open_below, open_tree
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import open_below
 
 log = logging.getLogger('kiwi')
 

@@ -16,13 +16,13 @@ from kiwi_stackbuild_plugin.description import BASE_FILES, IMAGE_DIR, read_file
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashNotStorable, KiwiStashRootInvalid, printable_path
 )
-from kiwi_stackbuild_plugin.packing import Sink
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.selection import (
     find_mounts, make_exclusion, storable
 )
 from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.tree import Exclusion, open_below, open_tree
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import Exclusion, open_below
 
 log = logging.getLogger('kiwi')
 
@@ -42,15 +42,15 @@ class RootTree:
 
     def entries(
         self, findings: List[Tuple[bytes, str]], longest_path: Callable[[], int],
-        copy: Optional[Sink] = None
+        found: Optional[Iterator[Entry]] = None
     ) -> Iterator[Entry]:
         """Scan what a layer can hold; the rest is added to the findings.
 
         :param longest_path: see selection.storable
-        :param copy: see prefetch.scan_ahead; with what no layer can hold
+        :param found: a scan that has begun, with what no layer can hold
         """
         return storable(
-            scan_ahead(self.fd, self.exclusion, copy),
+            found or scan_ahead(self.fd, self.exclusion),
             lambda path, why: findings.append((path, why)), longest_path
         )
 

@@ -20,7 +20,8 @@ from kiwi_stackbuild_plugin.new_image import store_chain
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.stack_state import StackState
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
-from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import scan
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
@@ -25,7 +25,7 @@ from kiwi_stackbuild_plugin.extras import (
 )
 from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.exports import export_all
-from kiwi_stackbuild_plugin.imported_root import imported_label
+from kiwi_stackbuild_plugin.derived import imported_label
 from kiwi_stackbuild_plugin.index import IndexWriter
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
@@ -33,6 +33,7 @@ from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
 from kiwi_stackbuild_plugin.path_limit import longest_path
+from kiwi_stackbuild_plugin.prefetch import ScanAhead
 from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.reference import check_stash_name
@@ -80,13 +81,15 @@ class _Job:
     started: float
     moment: Optional[int]
     index: IndexWriter
+    ahead: ScanAhead
     extras: Extras = field(default_factory=dict)
 
     def entries(self, findings: List[Tuple[bytes, str]]) -> Iterator[Entry]:
         """Scan what is stored; what a label must keep goes into extras."""
         findings.clear()
         self.extras.clear()
-        entries = self.tree.entries(findings, longest_path, self.index.begin())
+        found = self.ahead.entries(self.index.begin())
+        entries = self.tree.entries(findings, longest_path, found)
         return watch(entries, self.tree.fd, self.extras)
 
 
@@ -114,7 +117,8 @@ def stash(request: StashRequest) -> str:
         job = _Job(
             request, name, tree, description or RootDescription(), space,
             started, take_moment(tree.fd),
-            IndexWriter(os.path.join(space.path, 'index'), tree.exclusion)
+            IndexWriter(os.path.join(space.path, 'index'), tree.exclusion),
+            stack.enter_context(closing(ScanAhead(tree.fd, tree.exclusion)))
         )
         base = resolve_base(
             space, tree.fd, name, request.base, request.no_base, job.moment,
@@ -169,7 +173,7 @@ def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
     report_findings(findings, job.request.strict)
     image_id, digest = store_image(
         NewImage(job.name, job.description, os.fstat(job.tree.fd), base, layer, extra),
-        job.space, layout
+        job.space, layout, '' if job.request.verify else f'{store.LOCAL}/{job.name}'
     )
     _publish(job, image_id, digest, base, layer)
     return ''
@@ -229,7 +233,7 @@ def _publish(
         verify(
             job.space, job.tree, job.name, image_id, bool(base and base.rounded)
         )
-    store.tag_image(job.space, image_id, f'{store.LOCAL}/{job.name}')
+        store.tag_image(job.space, image_id, f'{store.LOCAL}/{job.name}')
     write_record(job.tree.fd, image_id, job.name, digest, job.moment)
     job.index.keep(image_id)
     log.info(stash_summary(

@@ -177,9 +177,9 @@ def _repair_mount(image_id: str, stderr: str) -> bool:
 def add_image(
     space: Workspace, layout: str, image_id: str,
     platform: Sequence[str] = (), options: Sequence[str] = (),
-    timeout: Optional[float] = None, blob: Optional[str] = None
+    timeout: Optional[float] = None, blob: Optional[str] = None, name: str = ''
 ) -> str:
-    """Bring the image of a layout into the storage, without a name.
+    """Bring the image of a layout into the storage, without a name by default.
 
     Layers that the storage has already need not be in the layout. An image
     that is there already stays as it is, and stays if we fail.
@@ -190,18 +190,23 @@ def add_image(
     :param options: more options for skopeo copy
     :param timeout: seconds, None for no limit
     :param blob: file of the layout that is of no use afterwards
+    :param name: published under this, once all of it is there
     :returns: digest of the stored manifest
     """
     there = find_image(image_id)
     if there is not None:
+        if name:
+            name_image(image_id, name)
         return there.digest
     space.note(IMAGE, image_id)
     digest = os.path.join(space.path, 'digest')
     with consumed(blob):
         run_command([
             'skopeo', *platform, 'copy', *options, f'--digestfile={digest}',
-            layout, f'containers-storage:@{image_id}', f'--tmpdir={space.path}'
+            layout, f'containers-storage:{name}@{image_id}', f'--tmpdir={space.path}'
         ], timeout=timeout)
+    if name:
+        space.forget(IMAGE, image_id)
     with open(digest, encoding='ascii') as text:
         return text.read().strip()
 

@@ -12,13 +12,11 @@ import errno
 import os
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import (
-    FrozenSet, Iterator, List, Optional, Pattern, Tuple
+    FrozenSet, Iterator, List, NamedTuple, Optional, Pattern, Tuple
 )
 
-from kiwi_stackbuild_plugin.entry import Entry, Status, Xattrs
-from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.entry import Entry, Row, Xattrs, named, status_row
 
 #: host labels (SELinux) and the private marks of overlayfs are not content
 _FOREIGN_XATTRS = ('security.selinux', 'trusted.overlay.')
@@ -28,9 +26,11 @@ _PATH_MAX = 4095
 _CHUNK = 1024
 _OPEN_LEVELS = 64
 
+#: a directory on the way down: file descriptor if it is open, what is left of it
+_Level = Tuple[Optional[int], Iterator[Row]]
 
-@dataclass(frozen=True)
-class Exclusion:
+
+class Exclusion(NamedTuple):
     """What a scan leaves out.
 
     :param paths: left out with all below them
@@ -43,23 +43,11 @@ class Exclusion:
     pattern: Optional[Pattern[bytes]] = None
 
 
+_ALL = Exclusion()
+
 def sort_key(path: bytes) -> bytes:
     """Return the key by which paths are ordered: names compared one by one."""
     return path.replace(b'/', b'\0')
-
-
-def open_tree(root: str) -> int:
-    """Open a root directory.
-
-    :returns: file descriptor, to be closed by the caller
-    :raises KiwiStashRootInvalid: if it is missing or no directory
-    """
-    try:
-        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as issue:
-        raise KiwiStashRootInvalid(
-            f'root tree {root!r}: {issue.strerror}'
-        ) from issue
 
 
 def open_below(root_fd: int, path: bytes, flags: int = _DIRECTORY) -> int:
@@ -96,10 +84,7 @@ def working_directory(fd: int) -> Iterator[None]:
     There is no listxattrat(2) before Linux 6.13; names relative to the current
     directory are the fast way to read xattrs without following links.
     """
-    try:
-        back = os.open('.', os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
-        back = os.open('/', os.O_PATH | os.O_CLOEXEC)
+    back = _open_current()
     try:
         os.fchdir(fd)
         yield
@@ -108,32 +93,64 @@ def working_directory(fd: int) -> Iterator[None]:
         os.close(back)
 
 
-def scan(root_fd: int, exclusion: Exclusion = Exclusion()) -> Iterator[Entry]:
+def _open_current() -> int:
+    try:
+        return os.open('.', os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open('/', os.O_PATH | os.O_CLOEXEC)
+
+
+def scan(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
     """Yield every entry below a directory, in order.
 
     :param root_fd: directory; it is neither an entry nor closed
     :raises OSError: if a directory cannot be read
     """
-    pending: List[Tuple[Iterator[Entry], Optional[int]]] = []
-    top = os.dup(root_fd)
+    return named(scan_rows(root_fd, exclusion))
+
+
+def scan_rows(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Row]:
+    """Yield what scan does, as plain rows."""
+    pending: List[_Level] = []
+    back = _open_current()
+    fd: Optional[int] = os.dup(root_fd)
+    prefix = b''
     try:
-        pending.append((_read_directory(top, b'', exclusion), top))
-        while pending:
-            entry = next(pending[-1][0], None)
-            if entry is None:
-                _close(pending.pop()[1])
-                continue
-            yield entry
-            if entry.is_dir and entry.path not in exclusion.contents \
-                    and len(entry.path) <= _PATH_MAX:
-                fd = _open_child(root_fd, pending, entry.path)
-                if fd is None:
-                    continue
-                reader = _read_directory(fd, entry.path + b'/', exclusion)
-                pending.append((reader, fd))
+        while True:
+            if fd is not None:
+                pending.append(_begin(fd, prefix, exclusion, back, len(pending)))
+            elif not pending:
+                return
+            fd = None
+            for row in pending[-1][1]:
+                yield row
+                path, status = row[:2]
+                if stat.S_ISDIR(status[0]) \
+                        and path not in exclusion.contents \
+                        and len(path) <= _PATH_MAX:
+                    fd = _open_child(root_fd, pending, path)
+                    prefix = path + b'/'
+                    if fd is not None:
+                        break
+            else:
+                _close(pending.pop()[0])
     finally:
-        for _, fd in pending:
-            _close(fd)
+        os.close(back)
+        for level, _ in pending:
+            _close(level)
+
+
+def _begin(
+    fd: int, prefix: bytes, exclusion: Exclusion, back: int, depth: int
+) -> _Level:
+    """Begin with a directory; one deep down is read at once, not kept open."""
+    rows = _read_directory(fd, prefix, exclusion, back)
+    if depth < _OPEN_LEVELS:
+        return fd, rows
+    try:
+        return None, iter(list(rows))
+    finally:
+        os.close(fd)
 
 
 def _close(fd: Optional[int]) -> None:
@@ -142,15 +159,14 @@ def _close(fd: Optional[int]) -> None:
 
 
 def _open_child(
-    root_fd: int, pending: List[Tuple[Iterator[Entry], Optional[int]]],
-    path: bytes
+    root_fd: int, pending: List[_Level], path: bytes
 ) -> Optional[int]:
     """Open a directory that was just listed, None if it is gone or no more one."""
-    parent = pending[-1][1]
+    parent = pending[-1][0]
     try:
-        if parent is not None and len(pending) < _OPEN_LEVELS:
-            return os.open(path.rsplit(b'/', 1)[-1], _DIRECTORY, dir_fd=parent)
-        return open_below(root_fd, path)
+        if parent is None:
+            return open_below(root_fd, path)
+        return os.open(path.rpartition(b'/')[2], _DIRECTORY, dir_fd=parent)
     except OSError as issue:
         if issue.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
@@ -158,19 +174,21 @@ def _open_child(
 
 
 def _read_directory(
-    fd: int, prefix: bytes, exclusion: Exclusion
-) -> Iterator[Entry]:
-    names = sorted(os.fsencode(name) for name in os.listdir(fd))
+    fd: int, prefix: bytes, exclusion: Exclusion, back: int
+) -> Iterator[Row]:
+    """Yield the rows of one directory, read from inside of it.
+
+    :param back: what is the current directory between two of them
+    """
+    names = sorted(map(os.fsencode, os.listdir(fd)))
     if exclusion.paths or exclusion.pattern:
         names = [name for name in names if not _left_out(prefix + name, exclusion)]
     for start in range(0, len(names), _CHUNK):
-        with working_directory(fd):
-            chunk = [
-                entry for entry in (
-                    _read_entry(name, prefix)
-                    for name in names[start:start + _CHUNK]
-                ) if entry is not None
-            ]
+        os.fchdir(fd)
+        try:
+            chunk = _read_entries(names[start:start + _CHUNK], prefix)
+        finally:
+            os.fchdir(back)
         yield from chunk
 
 
@@ -181,13 +199,19 @@ def _left_out(path: bytes, exclusion: Exclusion) -> bool:
     )
 
 
-def _read_entry(name: bytes, prefix: bytes) -> Optional[Entry]:
-    try:
-        status = os.lstat(name)
-        target = os.readlink(name) if stat.S_ISLNK(status[0]) else b''
-        return Entry(prefix + name, Status.of(status), read_xattrs(name), target)
-    except FileNotFoundError:
-        return None
+def _read_entries(names: List[bytes], prefix: bytes) -> List[Row]:
+    """Read names in the current directory, but those that went meanwhile."""
+    found = []
+    for name in names:
+        try:
+            status = os.lstat(name)
+            target = os.readlink(name) if stat.S_ISLNK(status[0]) else b''
+            found.append(
+                (prefix + name, status_row(status), read_xattrs(name), target)
+            )
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def read_xattrs(name: bytes | int) -> Xattrs:

@@ -14,7 +14,7 @@ from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.source import RootTree
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
-from kiwi_stackbuild_plugin.tree import open_tree
+from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')

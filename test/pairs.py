@@ -10,7 +10,8 @@ from pathlib import Path
 from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.delta import Delta, Trust, compare
 from kiwi_stackbuild_plugin.layer import write_layer
-from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import scan
 
 DISTRUST = Trust()
 

@@ -24,13 +24,14 @@ LAYERS: Tuple[Set[str], ...] = (
      'command', 'entry'},
     {'tree', 'image', 'workspace', 'kiwi_call',                         # 1
      'destination', 'access'},
-    {'tool_message', 'request', 'packing'},
+    {'tool_message', 'request', 'packing', 'root_directory'},
+    {'scanner'},
     {'same', 'parsing', 'prefetch', 'index'},
     {'delta', 'description', 'content', 'selection', 'extras'},
     {'archive', 'record', 'source', 'links', 'apply', 'tarstream',      # 2
      'store', 'target', 'acl', 'restore', 'path_limit', 'base_facts',
      'extension', 'stack_state'},
-    {'registry'},
+    {'registry', 'derived'},
     {'lookup'},
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
     {'layout', 'stash_labels', 'report', 'checks', 'verify', 'exports',

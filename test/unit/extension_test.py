@@ -18,7 +18,7 @@ from kiwi_stackbuild_plugin.extension import (
     Extension, find_description, merge, read_extension
 )
 from kiwi_stackbuild_plugin.extension_schema import schema_version
-from kiwi_stackbuild_plugin.tree import open_tree
+from kiwi_stackbuild_plugin.root_directory import open_tree
 
 STASHED = '''<image schemaversion="7.4" name="base">
   <description type="system">

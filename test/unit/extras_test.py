@@ -16,7 +16,8 @@ from kiwi_stackbuild_plugin.extras import (
     ROOT, Extra, Extras, amend, decode, encode, find_root_extra, watch
 )
 from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
-from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import scan
 from trees import describe
 from zoo import MOMENTS, holes, make_sparse, set_time, write
 

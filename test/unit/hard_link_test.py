@@ -13,7 +13,8 @@ from kiwi_stackbuild_plugin.delta import (
     ADDED, CHANGED, PARENT, Delta, Trust, compare
 )
 from kiwi_stackbuild_plugin.layer import write_layer
-from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import scan
 from oracle import apply_layer
 from trees import describe
 

@@ -11,10 +11,12 @@ from typing import Iterator, List
 
 import pytest
 import zstandard
-from kiwi_stackbuild_plugin import index, packing
+from kiwi_stackbuild_plugin import index
 from kiwi_stackbuild_plugin.index import IndexDamaged, IndexWriter, read_index
-from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.tree import Exclusion, open_tree, scan
+from kiwi_stackbuild_plugin.packing import LENGTH, send, send_batch
+from kiwi_stackbuild_plugin.entry import Entry, Row, named
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import Exclusion, scan_rows
 from trees import make_root
 
 IMAGE = 'a' * 64
@@ -22,7 +24,7 @@ NONE = Exclusion()
 
 
 @pytest.fixture
-def entries(tmp_path: Path) -> List[Entry]:
+def entries(tmp_path: Path) -> List[Row]:
     """Give the entries of a tree of more than one batch."""
     root = make_root(tmp_path / 'root')
     for number in range(1200):
@@ -31,7 +33,7 @@ def entries(tmp_path: Path) -> List[Entry]:
     os.symlink(b'to\xff', root / 'etc/link')
     os.setxattr(root / 'etc/8', 'user.binary', b'\0\xff')
     fd = open_tree(str(root))
-    found = list(scan(fd))
+    found = list(scan_rows(fd))
     os.close(fd)
     return found
 
@@ -45,10 +47,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(
-    tmp_path: Path, entries: List[Entry], image: str = IMAGE, exclusion: Exclusion = NONE
+    tmp_path: Path, entries: List[Row], image: str = IMAGE, exclusion: Exclusion = NONE
 ) -> IndexWriter:
     writer = IndexWriter(str(tmp_path / 'index'), exclusion)
-    packing.send(writer.begin(), entries)
+    send(writer.begin(), entries)
     writer.keep(image)
     return writer
 
@@ -69,38 +71,38 @@ def read(exclusion: Exclusion = NONE) -> List[object]:
     return [seen(entry) for entry in found]
 
 
-def test_what_was_written_comes_back(tmp_path: Path, entries: List[Entry]) -> None:
+def test_what_was_written_comes_back(tmp_path: Path, entries: List[Row]) -> None:
     write(tmp_path, entries)
-    assert read() == [seen(entry) for entry in entries]
+    assert read() == [seen(entry) for entry in named(entries)]
     assert os.listdir(tmp_path / 'cache') == [IMAGE]
 
 
-def test_a_second_scan_begins_anew(tmp_path: Path, entries: List[Entry]) -> None:
+def test_a_second_scan_begins_anew(tmp_path: Path, entries: List[Row]) -> None:
     writer = IndexWriter(str(tmp_path / 'index'), NONE)
-    packing.send(writer.begin(), entries)
-    packing.send(writer.begin(), entries[:600])
+    send(writer.begin(), entries)
+    send(writer.begin(), entries[:600])
     writer.keep(IMAGE)
     assert len(read()) == 600
 
 
-def test_half_a_scan_is_no_index(tmp_path: Path, entries: List[Entry]) -> None:
+def test_half_a_scan_is_no_index(tmp_path: Path, entries: List[Row]) -> None:
     writer = IndexWriter(str(tmp_path / 'index'), NONE)
-    packing.send_batch(writer.begin(), entries[:700])
+    send_batch(writer.begin(), entries[:700])
     writer.keep(IMAGE)
     with pytest.raises(IndexDamaged):
         read()
 
-    def failing() -> Iterator[Entry]:
+    def failing() -> Iterator[Row]:
         yield from entries[:700]
         raise PermissionError(errno.EACCES, 'not for you')
 
-    packing.send(writer.begin(), failing())
+    send(writer.begin(), failing())
     writer.keep(IMAGE)
     with pytest.raises(IndexDamaged, match='not for you'):
         read()
 
 
-def test_other_exclusions_need_a_scan(tmp_path: Path, entries: List[Entry]) -> None:
+def test_other_exclusions_need_a_scan(tmp_path: Path, entries: List[Row]) -> None:
     exclusion = Exclusion(frozenset({b'var'}), frozenset({b'dev'}), re.compile(b'x.*'))
     write(tmp_path, entries, exclusion=exclusion)
     assert len(read(exclusion)) == len(entries)
@@ -110,7 +112,7 @@ def test_other_exclusions_need_a_scan(tmp_path: Path, entries: List[Entry]) -> N
 
 @pytest.mark.parametrize('version', ['2.0.0.dev', '3'])
 def test_other_versions_need_a_scan(
-    tmp_path: Path, entries: List[Entry], monkeypatch: pytest.MonkeyPatch, version: str
+    tmp_path: Path, entries: List[Row], monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     write(tmp_path, entries)
     monkeypatch.setattr(index, '__version__', version)
@@ -131,12 +133,12 @@ def endless(data: bytes) -> bytes:
     plain = zstandard.ZstdDecompressor().stream_reader(data).read()
     last = marshal.dumps((0, ''))
     assert plain.endswith(last)
-    return zstandard.ZstdCompressor().compress(plain[:-len(last) - packing.LENGTH])
+    return zstandard.ZstdCompressor().compress(plain[:-len(last) - LENGTH])
 
 
 @pytest.mark.parametrize('damage', [cut, flip, endless])
 def test_damage_is_told(
-    tmp_path: Path, entries: List[Entry], cache: Path, damage: object
+    tmp_path: Path, entries: List[Row], cache: Path, damage: object
 ) -> None:
     write(tmp_path, entries)
     path = cache / IMAGE
@@ -157,7 +159,7 @@ def test_what_is_no_index_is_none(cache: Path, content: bytes) -> None:
 
 
 def test_what_others_can_write_is_not_read(
-    tmp_path: Path, entries: List[Entry], cache: Path
+    tmp_path: Path, entries: List[Row], cache: Path
 ) -> None:
     write(tmp_path, entries)
     (cache / IMAGE).chmod(0o666)
@@ -170,15 +172,15 @@ def test_what_others_can_write_is_not_read(
     assert not (cache / ('b' * 64)).exists()
 
 
-def test_full_disk_costs_only_the_index(entries: List[Entry]) -> None:
+def test_full_disk_costs_only_the_index(entries: List[Row]) -> None:
     writer = IndexWriter('/dev/full', NONE)
-    packing.send(writer.begin(), entries * 20)
+    send(writer.begin(), entries * 20)
     writer.keep(IMAGE)
     assert read_index(IMAGE, NONE) is None
 
 
 def test_other_file_system_is_copied_to(
-    tmp_path: Path, entries: List[Entry], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, entries: List[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('KIWI_STASH_CACHE', f'/dev/shm/{tmp_path.name}-{os.getpid()}')
     where = Path(os.environ['KIWI_STASH_CACHE'])
@@ -193,7 +195,7 @@ def test_other_file_system_is_copied_to(
 
 
 def test_no_directory_no_index(
-    tmp_path: Path, entries: List[Entry], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, entries: List[Row], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv('KIWI_STASH_CACHE', '')
     write(tmp_path, entries)
@@ -202,7 +204,7 @@ def test_no_directory_no_index(
 
 
 def test_the_ones_used_last_are_kept(
-    tmp_path: Path, entries: List[Entry], cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, entries: List[Row], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, '_KEPT', 2)
     for name in ('a', 'b'):

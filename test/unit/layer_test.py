@@ -15,7 +15,8 @@ from kiwi_stackbuild_plugin import layer as module
 from kiwi_stackbuild_plugin.delta import ADDED, Change, whole_tree
 from kiwi_stackbuild_plugin.errors import KiwiStashTreeChanged
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
-from kiwi_stackbuild_plugin.tree import open_tree, scan
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import scan
 from oracle import apply_layer, read_layer, unpacked
 from trees import describe
 from zoo import acl, write

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import re
+import select
 from pathlib import Path
 
 import pytest
 from kiwi_stackbuild_plugin import packing, prefetch
-from kiwi_stackbuild_plugin.prefetch import scan_ahead
-from kiwi_stackbuild_plugin.tree import Exclusion, open_tree, scan
+from kiwi_stackbuild_plugin.prefetch import ScanAhead, scan_ahead
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import Exclusion, scan, scan_rows, sort_key
 from trees import make_root
 
 
@@ -59,7 +61,7 @@ def test_failure_of_the_scan_reaches_us(big_root: int) -> None:
 
 def test_failure_comes_after_what_was_found(big_root: int) -> None:
     def failing() -> object:
-        yield from list(scan(big_root))[:600]
+        yield from list(scan_rows(big_root))[:600]
         raise PermissionError(13, 'not for you')
 
     stream = io.BytesIO()
@@ -81,7 +83,7 @@ def test_child_that_cannot_start_costs_only_the_lead(
 
 def test_child_that_is_killed_is_an_error(big_root: int) -> None:
     stream = io.BytesIO()
-    packing.send_batch(stream, [next(scan(big_root))])
+    packing.send_batch(stream, [next(scan_rows(big_root))])
     stream.seek(0)
     with pytest.raises(OSError, match='has ended'):
         list(packing.receive(stream.read(4), stream))
@@ -91,5 +93,23 @@ def test_early_end_leaves_no_process(big_root: int) -> None:
     entries = scan_ahead(big_root)
     next(entries)
     entries.close()  # type: ignore[attr-defined]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_scan_begins_before_it_is_asked_for(big_root: int) -> None:
+    ahead = ScanAhead(big_root)
+    assert ahead._child and ahead._child.stdout
+    assert select.select([ahead._child.stdout], [], [], 60)[0]
+    os.mkdir('new', dir_fd=big_root)
+    paths = [entry.path for entry in ahead.entries()]
+    again = [entry.path for entry in ahead.entries()]
+    assert b'new' not in paths and sorted([*paths, b'new'], key=sort_key) == again
+
+
+def test_scan_that_nobody_wants_leaves_no_process(big_root: int) -> None:
+    ahead = ScanAhead(big_root)
+    ahead.close()
+    ahead.close()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

@@ -15,7 +15,8 @@ from kiwi_stackbuild_plugin.selection import (
     find_mounts, make_exclusion, storable
 )
 from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.tree import Exclusion, open_tree, scan
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree import Exclusion, scan
 from zoo import make_deep, make_socket, write
 
 

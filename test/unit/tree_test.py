@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from pathlib import Path
 from typing import Any, List
@@ -13,8 +14,9 @@ import pytest
 from kiwi_stackbuild_plugin import tree as module
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import (
-    Exclusion, open_below, open_tree, read_xattrs, scan, sort_key, working_directory
+    Exclusion, open_below, read_xattrs, scan, sort_key, working_directory
 )
 from trees import describe
 from zoo import make_deep, make_zoo, write
@@ -192,3 +194,20 @@ def test_working_directory_is_given_back(tmp_path: Path) -> None:
     finally:
         os.chdir(before)
         os.close(fd)
+
+
+def test_deep_tree_takes_few_open_files(tmp_path: Path) -> None:
+    here = tmp_path
+    for _ in range(300):
+        here = here / 'd'
+    here.mkdir(parents=True)
+    (here / 'bottom').touch()
+    fd = open_tree(str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+    try:
+        paths = [entry.path for entry in scan(fd)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(fd)
+    assert len(paths) == 301 and paths[-1].endswith(b'/d/bottom')
