@@ -58,29 +58,53 @@ def run_command(
     :param env: variables added to ours
     :raises KiwiStashToolFailed: missing, exit status not 0, or too slow
     """
-    log.debug('run: %s', ' '.join(argv))
-    process = _start(argv, env)
-    try:
-        out, err = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired as issue:
-        _kill_group(process)
-        raise KiwiStashToolFailed(
-            f'{_brief(argv)}: no end after {timeout:g} seconds, ended by us',
-            'a longer limit: set KIWI_STASH_TIMEOUT (seconds)'
-        ) from issue
-    except BaseException:
-        _kill_group(process)
-        raise
-    result = CommandResult(
-        process.returncode,
-        out.decode(errors='surrogateescape'),
-        err.decode(errors='surrogateescape')
-    )
-    if check and result.returncode:
-        raise KiwiStashToolFailed(
-            f'{_brief(argv)}: {reason_of(result)}'
+    return RunningCommand(argv, env).finish(check=check, timeout=timeout)
+
+
+class RunningCommand:
+    """A tool that runs while we do something else; see run_command."""
+
+    def __init__(
+        self, argv: Sequence[str], env: Optional[Mapping[str, str]] = None
+    ) -> None:
+        log.debug('run: %s', ' '.join(argv))
+        self._argv = argv
+        self._process = _start(argv, env)
+
+    def finish(
+        self, *, check: bool = True, timeout: Optional[float] = None
+    ) -> CommandResult:
+        """Wait for its end and return what it said.
+
+        :raises KiwiStashToolFailed: exit status not 0, or too slow
+        """
+        process = self._process
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as issue:
+            _kill_group(process)
+            raise KiwiStashToolFailed(
+                f'{_brief(self._argv)}: no end after {timeout:g} seconds, ended by us',
+                'a longer limit: set KIWI_STASH_TIMEOUT (seconds)'
+            ) from issue
+        except BaseException:
+            _kill_group(process)
+            raise
+        result = CommandResult(
+            process.returncode,
+            out.decode(errors='surrogateescape'),
+            err.decode(errors='surrogateescape')
         )
-    return result
+        if check and result.returncode:
+            raise KiwiStashToolFailed(
+                f'{_brief(self._argv)}: {reason_of(result)}'
+            )
+        return result
+
+    def close(self) -> None:
+        """End it, if nobody waited for it."""
+        if self._process.returncode is None:
+            _kill_group(self._process)
 
 
 def remove_tree(path: str) -> None:

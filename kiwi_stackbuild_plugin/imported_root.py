@@ -22,6 +22,7 @@ from kiwi.system.root_import.base import RootImportBase
 
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.archive import write_archive
+from kiwi_stackbuild_plugin.documents import read_manifest
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
@@ -99,7 +100,7 @@ def _put_together(
         )
     layout = os.path.join(space.path, f'imported-{image_id[:12]}')
     make_layout(layout)
-    layers = store.read_manifest(info.image_id)['layers'][:len(wanted)]
+    layers = read_manifest(info.image_id)['layers'][:len(wanted)]
     add_image(layout, config, layers, None, {})
     store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     space.forget(IMAGE, image_id)

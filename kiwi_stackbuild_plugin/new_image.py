@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make an image of a base and a layer, in the storage."""
+"""Make an image of a base and a layer, in the storage and without a name."""
 from __future__ import annotations
 
 import logging
@@ -11,6 +11,9 @@ from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.description import RootDescription
+from kiwi_stackbuild_plugin.documents import (
+    ImageDocuments, read_config, read_manifest
+)
 from kiwi_stackbuild_plugin.image import (
     Document, ImageInfo, make_config, timestamp
 )
@@ -31,7 +34,10 @@ _TELLING = (labels.ROOT_MODE, labels.ROOT_OWNER, labels.PROFILES, labels.TYPE)
 
 @dataclass(frozen=True)
 class NewImage:
-    """A stash to be: name:tag, how the tree was built, base, layer, labels."""
+    """A stash to be: name:tag, how the tree was built, base, layer, labels.
+
+    documents: those of the base
+    """
 
     name: str
     description: RootDescription
@@ -39,10 +45,11 @@ class NewImage:
     base: Optional[Base]
     layer: Optional[Layer]
     extra_labels: Dict[str, str]
+    documents: Optional[ImageDocuments] = None
 
 
 def store_image(
-    new: NewImage, space: Workspace, layout: str, name: str
+    new: NewImage, space: Workspace, layout: str
 ) -> Tuple[str, str]:
     """Bring an image into the storage; return its ID and its manifest's digest.
 
@@ -50,7 +57,6 @@ def store_image(
     would say, the base is the image.
 
     :param layout: directory with the layer's blob, made here if there is none
-    :param name: what it is published as; '' for nothing yet
     """
     created = timestamp()
     base, layer = new.base, new.layer
@@ -62,29 +68,31 @@ def store_image(
     if layer is None and base and _says_the_same(base, {
         **{key: values[key] for key in _TELLING}, **new.extra_labels
     }):
-        if name and name not in base.info.names:
-            store.name_image(base.info.image_id, name)
         return base.info.image_id, base.info.digest
     if layer is None:
         make_layout(layout)
     values.update(layer_labels(layer, info))
     values.update(new.extra_labels)
-    base_layers = store.read_manifest(info.image_id)['layers'] if info else []
-    config = _make_config(new, values, created)
+    base_manifest, base_config = new.documents.read() if new.documents else ({}, None)
+    config = _make_config(new, values, created, base_config)
+    base_layers = base_manifest.get('layers') or []
     image_id = add_image(layout, config, base_layers, layer, annotations_of(values))
     log.info('Importing into the storage of podman')
     return image_id, store.add_image(
         space, f'oci:{layout}:{REFERENCE}', image_id,
-        blob=layer.path if layer else None, name=name
+        blob=layer.path if layer else None,
+        # made at this moment, unless a moment is given
+        is_new=not os.environ.get('SOURCE_DATE_EPOCH')
     )
 
 
 def _make_config(
-    new: NewImage, values: Dict[str, str], created: str
+    new: NewImage, values: Dict[str, str], created: str,
+    base_config: Optional[Document]
 ) -> Document:
     author = new.description.author
     return make_config(
-        store.read_config(new.base.info.image_id) if new.base else None, {
+        base_config, {
             'maintainer': author, 'labels': values,
             'entry_subcommand': ['/bin/sh'],
             'history': make_history(author, new.layer)
@@ -107,14 +115,14 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     """
     if count == len(image.layers):
         return image.image_id
-    config = store.read_config(image.image_id)
+    config = read_config(image.image_id)
     config['rootfs']['diff_ids'] = config['rootfs']['diff_ids'][:count]
     config['history'] = _history_of(config.get('history') or [], count)
     # an image of its own: another run takes its own away when it ends
     config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
     layout = os.path.join(space.path, f'chain-{image.image_id[:12]}-{count}')
     make_layout(layout)
-    layers = store.read_manifest(image.image_id)['layers'][:count]
+    layers = read_manifest(image.image_id)['layers'][:count]
     image_id = add_image(layout, config, layers, None, {})
     store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id

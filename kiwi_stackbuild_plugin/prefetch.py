@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Scan in a process of its own, so that two trees are scanned at a time."""
+"""Read a tree in a process of its own, ahead of who needs it."""
 from __future__ import annotations
 
 import marshal
 import os
 import subprocess
 import sys
-from typing import Iterator, List, Optional
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Optional
 
 from kiwi_stackbuild_plugin.packing import LENGTH, Sink, receive
 from kiwi_stackbuild_plugin.entry import Entry
@@ -17,7 +18,7 @@ _ALL = Exclusion()
 #: hang; with our module path and nothing else of the environment
 _PROGRAM = (
     'import marshal, sys; sys.path[:] = marshal.load(sys.stdin.buffer); '
-    'from kiwi_stackbuild_plugin import scanner; scanner.work()'
+    'from kiwi_stackbuild_plugin import scanner; scanner.%s()'
 )
 
 
@@ -66,20 +67,42 @@ def scan_ahead(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
     yield from ScanAhead(root_fd, exclusion).entries()
 
 
+@contextmanager
+def read_ahead(root_fd: int) -> Iterator[None]:
+    """Have files read into the page cache while a block reads the same tree.
+
+    What reads one file after the other waits for the disk, and for the storage
+    to find each file in its layers. It costs nothing but the work of a process
+    that the end of the block ends.
+
+    :param root_fd: directory; only regular files below it are opened
+    """
+    child = _begin('warm', root_fd, os.getpid())
+    try:
+        yield
+    finally:
+        child.kill()
+        _stop(child)
+
+
 def _start(root_fd: int, exclusion: Exclusion) -> subprocess.Popen[bytes]:
     pattern = exclusion.pattern
-    job = marshal.dumps(_module_path()) + marshal.dumps((
-        root_fd, tuple(exclusion.paths), tuple(exclusion.contents),
+    return _begin(
+        'work', root_fd, tuple(exclusion.paths), tuple(exclusion.contents),
         pattern and pattern.pattern, pattern and pattern.flags
-    ))
+    )
+
+
+def _begin(task: str, root_fd: int, *job: Any) -> subprocess.Popen[bytes]:
+    """Start a function of scanner; a directory and values are its job."""
     child = subprocess.Popen(
-        [sys.executable, '-I', '-S', '-c', _PROGRAM],
+        [sys.executable, '-I', '-S', '-c', _PROGRAM % task],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         pass_fds=(root_fd,), bufsize=1 << 18
     )
     assert child.stdin
     try:
-        child.stdin.write(job)
+        child.stdin.write(marshal.dumps(_module_path()) + marshal.dumps((root_fd, *job)))
         child.stdin.close()
     except BrokenPipeError:
         pass

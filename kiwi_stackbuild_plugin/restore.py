@@ -8,9 +8,11 @@ import stat
 
 from kiwi_stackbuild_plugin.command import run_command
 from kiwi_stackbuild_plugin.extras import ROOT, Extra, Extras
-from kiwi_stackbuild_plugin.tree import open_below
+from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
 
 log = logging.getLogger('kiwi')
+
+_CAPABILITY = 'security.capability'
 
 
 def restore_extras(root_fd: int, extras: Extras) -> None:
@@ -65,10 +67,15 @@ def _dig_holes(parent_fd: int, name: bytes) -> None:
         dir_fd=parent_fd
     )
     try:
+        before = read_xattrs(fd)
         result = run_command(
             ['fallocate', '--dig-holes', f'/proc/{os.getpid()}/fd/{fd}'], check=False
         )
         if result.returncode:
             log.debug('%s: no holes: %s', os.fsdecode(name), result.stderr.strip())
+        # a file that is written to loses its capabilities
+        for key, value in before:
+            if key == _CAPABILITY:
+                os.setxattr(fd, key, value)
     finally:
         os.close(fd)

@@ -13,6 +13,7 @@ from kiwi_stackbuild_plugin.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.links import check_links
+from kiwi_stackbuild_plugin.prefetch import read_ahead
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
@@ -35,7 +36,7 @@ def import_images(steps: Sequence[Step], root: str) -> None:
     """
     first = steps[0]
     log.info('Importing %s', first.describe())
-    copy_tree(first.path, root, _has_large_hole(first))
+    _copy_image(first, root)
     root_fd = open_tree(root)
     try:
         restore_extras(root_fd, extras_of(first.image))
@@ -47,6 +48,15 @@ def import_images(steps: Sequence[Step], root: str) -> None:
     finally:
         os.close(root_fd)
     check_links(root)
+
+
+def _copy_image(step: Step, root: str) -> None:
+    fd = open_tree(step.path)
+    try:
+        with read_ahead(fd):
+            copy_tree(step.path, root, _has_large_hole(step))
+    finally:
+        os.close(fd)
 
 
 def _stack(root_fd: int, step: Step) -> None:

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process that scans for prefetch: imports little, so that it is quick to start."""
+"""What prefetch has other processes do; imports little, so that they start quickly."""
 from __future__ import annotations
 
 import marshal
 import os
 import sys
+from typing import List
 
 from kiwi_stackbuild_plugin.packing import send
 from kiwi_stackbuild_plugin.tree import Exclusion, scan_rows
+
+#: no more of a file, in bytes; the kernel reads ahead of who has begun
+_BEGINNING = 1 << 24
 
 
 def work() -> None:
@@ -22,3 +26,29 @@ def work() -> None:
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         os._exit(0)
+
+
+def warm() -> None:
+    """Ask for the beginning of each file, until done or our parent is gone."""
+    root_fd, parent = marshal.load(sys.stdin.buffer)
+    os.fchdir(root_fd)
+    pending: List[bytes] = [b'.']
+    while pending and os.getppid() == parent:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        _ask_for(entry.path)
+        except OSError:
+            # a path too long, a directory gone: the reader will meet it itself
+            continue
+
+
+def _ask_for(path: bytes) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(fd, 0, _BEGINNING, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(fd)

@@ -19,6 +19,7 @@ from kiwi_stackbuild_plugin.description import (
     RootDescription, read_root_description
 )
 from kiwi_stackbuild_plugin.destination import check_exports
+from kiwi_stackbuild_plugin.documents import ImageDocuments
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extras import (
     Extras, encode, find_root_extra, watch
@@ -44,7 +45,9 @@ from kiwi_stackbuild_plugin.source import (
     RootTree, open_root, report_findings
 )
 from kiwi_stackbuild_plugin import labels, store
-from kiwi_stackbuild_plugin.stash_labels import chain_limit, parse_labels
+from kiwi_stackbuild_plugin.stash_labels import (
+    chain_is_full, chain_limit, parse_labels
+)
 from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.verify import verify
 from kiwi_stackbuild_plugin.workspace import Workspace
@@ -124,7 +127,10 @@ def stash(request: StashRequest) -> str:
             space, tree.fd, name, request.base, request.no_base, job.moment,
             Lookup(access=request.access)
         )
-        return _store_tree(job, base, extra)
+        documents = stack.enter_context(closing(
+            ImageDocuments(base.info.image_id)
+        )) if base else None
+        return _store_tree(job, base, documents, extra)
     raise AssertionError('not reached: clean_exit() swallows nothing')
 
 
@@ -146,11 +152,14 @@ def _stash_name(
     return f'{name}:{request.tag}'
 
 
-def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
+def _store_tree(
+    job: _Job, base: Optional[Base], documents: Optional[ImageDocuments],
+    extra: Dict[str, str]
+) -> str:
     findings: List[Tuple[bytes, str]] = []
     delta = _find_changes(job, base, findings) if base else None
-    if base and delta and not delta.is_empty and _chain_is_full(base):
-        base = delta = None
+    if base and delta and not delta.is_empty and chain_is_full(base.info):
+        base = delta = documents = None
     if delta is None:
         log.info('Stashing %s as a whole', job.tree.path)
     changes: Iterable[Change] = (
@@ -172,8 +181,10 @@ def _store_tree(job: _Job, base: Optional[Base], extra: Dict[str, str]) -> str:
     }
     report_findings(findings, job.request.strict)
     image_id, digest = store_image(
-        NewImage(job.name, job.description, os.fstat(job.tree.fd), base, layer, extra),
-        job.space, layout, '' if job.request.verify else f'{store.LOCAL}/{job.name}'
+        NewImage(
+            job.name, job.description, os.fstat(job.tree.fd), base, layer, extra,
+            documents
+        ), job.space, layout
     )
     _publish(job, image_id, digest, base, layer)
     return ''
@@ -199,18 +210,6 @@ def _find_changes(
     )
 
 
-def _chain_is_full(base: Base) -> bool:
-    """Tell whether one more layer would be too many, and say so."""
-    limit = chain_limit()
-    if len(base.info.layers) < limit:
-        return False
-    log.info(
-        '%s has %d layers, at most %d are stacked: starting a new single layer',
-        base.info.display_name, len(base.info.layers), limit
-    )
-    return True
-
-
 def _write_layer(
     job: _Job, blob_dir: str, removed: Tuple[bytes, ...],
     changes: Iterable[Change]
@@ -233,7 +232,9 @@ def _publish(
         verify(
             job.space, job.tree, job.name, image_id, bool(base and base.rounded)
         )
-        store.tag_image(job.space, image_id, f'{store.LOCAL}/{job.name}')
+    published = f'{store.LOCAL}/{job.name}'
+    if not (base and base.info.image_id == image_id and published in base.info.names):
+        store.tag_image(job.space, image_id, published)
     write_record(job.tree.fd, image_id, job.name, digest, job.moment)
     job.index.keep(image_id)
     log.info(stash_summary(

@@ -2,6 +2,7 @@
 """The labels that a new stash gets."""
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from typing import Dict, Iterable, Mapping, Optional
@@ -14,6 +15,8 @@ from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.version import __version__
+
+log = logging.getLogger('kiwi')
 
 #: begins the comment of each history entry, as the older plugin wrote it
 HISTORY_TITLE = 'KIWI Root Tree Stash'
@@ -122,3 +125,15 @@ def chain_limit() -> int:
             f'KIWI_STASH_MAX_LAYERS {text!r}: not a number from 1 to 120'
         )
     return int(text)
+
+
+def chain_is_full(info: ImageInfo) -> bool:
+    """Tell whether one more layer on an image would be too many, and say so."""
+    limit = chain_limit()
+    if len(info.layers) < limit:
+        return False
+    log.info(
+        '%s has %d layers, at most %d are stacked: starting a new single layer',
+        info.display_name, len(info.layers), limit
+    )
+    return True

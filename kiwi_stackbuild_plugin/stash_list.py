@@ -9,6 +9,7 @@ from typing import List, Optional, Sequence, Tuple
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.access import Access
 from kiwi_stackbuild_plugin.chain import read_chain
+from kiwi_stackbuild_plugin.documents import layer_sizes
 from kiwi_stackbuild_plugin.errors import KiwiStashImageNotFound
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.listing import (
@@ -45,7 +46,7 @@ def list_stashes(name: Optional[str] = None) -> List[StashInfo]:
 def _local(info: ImageInfo, full_name: str, with_chain: bool) -> StashInfo:
     known = info.labels.get(labels.LAYER_SIZE, '').isdecimal()
     sizes: Sequence[int] = (
-        () if known and not with_chain else store.layer_sizes(info)
+        () if known and not with_chain else layer_sizes(info)
     )
     return describe(
         info, *_split(full_name), sizes,

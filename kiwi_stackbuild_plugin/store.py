@@ -15,11 +15,9 @@ from kiwi_stackbuild_plugin.consume import consumed
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashToolFailed
 )
-from kiwi_stackbuild_plugin.image import Document, ImageInfo
+from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.locks import in_use, unless_in_use
-from kiwi_stackbuild_plugin.parsing import (
-    parse_config, parse_infos, parse_manifest
-)
+from kiwi_stackbuild_plugin.parsing import parse_infos
 from kiwi_stackbuild_plugin.workspace import IMAGE, MOUNT, Workspace
 
 LOCAL = 'localhost'
@@ -103,28 +101,6 @@ def _is_unknown(stderr: str) -> bool:
     return any(words in stderr.lower() for words in _UNKNOWN)
 
 
-def read_manifest(image_id: str) -> Document:
-    """Return the manifest of a stored image."""
-    text = _inspect(['--raw', f'containers-storage:@{image_id}'])
-    return parse_manifest(text, image_id[:12])
-
-
-def layer_sizes(info: ImageInfo) -> List[int]:
-    """Return the bytes of an image's layers as its manifest has them."""
-    layers = read_manifest(info.image_id).get('layers') or []
-    return [int(layer['size']) for layer in layers]
-
-
-def read_config(image_id: str) -> Document:
-    """Return the config of a stored image."""
-    text = _inspect(['--config', '--raw', f'containers-storage:@{image_id}'])
-    return parse_config(text, image_id[:12])
-
-
-def _inspect(arguments: List[str]) -> str:
-    return run_command(['skopeo', 'inspect', *arguments]).stdout
-
-
 @contextmanager
 def mounted(space: Workspace, image_id: str) -> Iterator[str]:
     """Mount an image read-only for a block and give the directory."""
@@ -177,9 +153,10 @@ def _repair_mount(image_id: str, stderr: str) -> bool:
 def add_image(
     space: Workspace, layout: str, image_id: str,
     platform: Sequence[str] = (), options: Sequence[str] = (),
-    timeout: Optional[float] = None, blob: Optional[str] = None, name: str = ''
+    timeout: Optional[float] = None, blob: Optional[str] = None,
+    is_new: bool = False
 ) -> str:
-    """Bring the image of a layout into the storage, without a name by default.
+    """Bring the image of a layout into the storage, without a name.
 
     Layers that the storage has already need not be in the layout. An image
     that is there already stays as it is, and stays if we fail.
@@ -190,23 +167,19 @@ def add_image(
     :param options: more options for skopeo copy
     :param timeout: seconds, None for no limit
     :param blob: file of the layout that is of no use afterwards
-    :param name: published under this, once all of it is there
+    :param is_new: it is known not to be there
     :returns: digest of the stored manifest
     """
-    there = find_image(image_id)
+    there = None if is_new else find_image(image_id)
     if there is not None:
-        if name:
-            name_image(image_id, name)
         return there.digest
     space.note(IMAGE, image_id)
     digest = os.path.join(space.path, 'digest')
     with consumed(blob):
         run_command([
             'skopeo', *platform, 'copy', *options, f'--digestfile={digest}',
-            layout, f'containers-storage:{name}@{image_id}', f'--tmpdir={space.path}'
+            layout, f'containers-storage:@{image_id}', f'--tmpdir={space.path}'
         ], timeout=timeout)
-    if name:
-        space.forget(IMAGE, image_id)
     with open(digest, encoding='ascii') as text:
         return text.read().strip()
 

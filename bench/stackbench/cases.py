@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import Callable, List, Optional, Sequence, Tuple
 
-from stackbench.meter import BenchFailed, Reading
+from stackbench.meter import BenchFailed, Reading, empty_page_cache
 from stackbench.parties import (
     KIWI_STARTS, OURS, Party, import_command, stash_command
 )
@@ -125,6 +125,7 @@ def import_stash(contestant: Contestant) -> Reading:
     """Measure a stackbuild up to the moment that kiwi would begin."""
     target = f'{contestant.box.path}/target'
     os.makedirs(target)
+    empty_page_cache()
     reading = contestant.box.run(import_command(
         contestant.party, contestant.place, NAME, target
     ))
@@ -144,6 +145,7 @@ def compare_with_copy(
         (COPY, _COPY, contestant.root), (COPY_MOUNTED, _COPY_MOUNTED, NAME)
     ):
         target = f'{contestant.box.path}/copied'
+        empty_page_cache()
         reading = contestant.box.run(
             ['bash', '-c', script, 'copy', source, target]
         )

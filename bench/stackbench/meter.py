@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, Mapping, Optional, Sequence, Set, Tuple
 
 _MEMORY_INTERVAL = 0.1
 _DISK_INTERVAL = 0.3
@@ -102,17 +103,31 @@ class _Watcher:
 
     def _watch_memory(self) -> None:
         known: Set[int] = {self._pid}
-        while not self._done.wait(_MEMORY_INTERVAL):
+        for _ in self._looks(_MEMORY_INTERVAL):
             known = process_tree(known)
             self.memory = max(self.memory, sum(map(memory_of, known)))
 
     def _watch_disk(self) -> None:
-        """A walk costs time itself: rest fifteen times as long as it took."""
-        pause = _DISK_INTERVAL
+        for _ in self._looks(_DISK_INTERVAL):
+            self.disk = max(self.disk, disk_usage(self._watch))
+
+    def _looks(self, interval: float) -> Iterator[None]:
+        """Looking costs time itself: rest forty times as long as it took."""
+        pause = interval
         while not self._done.wait(pause):
             start = time.perf_counter()
-            self.disk = max(self.disk, disk_usage(self._watch))
-            pause = max(_DISK_INTERVAL, 15 * (time.perf_counter() - start))
+            yield
+            pause = max(interval, 40 * (time.perf_counter() - start))
+
+
+def empty_page_cache() -> None:
+    """Make what is measured next read from disk, whoever read it before."""
+    os.sync()
+    try:
+        with open('/proc/sys/vm/drop_caches', 'w', encoding='ascii') as control:
+            control.write('3')
+    except OSError as issue:
+        print(f'bench: the page cache stays as it is: {issue}', file=sys.stderr)
 
 
 def process_tree(known: Set[int]) -> Set[int]:

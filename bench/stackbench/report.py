@@ -50,7 +50,7 @@ def _copies(mine: Sequence[Sample]) -> List[str]:
         if copied and ours:
             ratio = statistics.median(copied[turn] / ours[turn] for turn in copied)
             lines.append(
-                f'`stackbuild` until kiwi starts against a bare {case}: '
+                f'`stackbuild` until kiwi starts, from a cold page cache, against a bare {case}: '
                 f'{_seconds(mine, IMPORT, OURS.key)} against '
                 f'{_seconds(mine, case, "cp")}, ratio {ratio:.2f}'
             )

@@ -30,7 +30,7 @@ LAYERS: Tuple[Set[str], ...] = (
     {'delta', 'description', 'content', 'selection', 'extras'},
     {'archive', 'record', 'source', 'links', 'apply', 'tarstream',      # 2
      'store', 'target', 'acl', 'restore', 'path_limit', 'base_facts',
-     'extension', 'stack_state'},
+     'extension', 'stack_state', 'documents'},
     {'registry', 'derived'},
     {'lookup'},
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -206,3 +207,15 @@ def test_label_is_json_that_people_can_read() -> None:
     assert json.loads(label_of({b'var/log/lastlog': Extra(sparse=True)})) == {
         'var/log/lastlog': {'sparse': True}
     }
+
+
+def test_file_with_holes_keeps_its_capabilities(tmp_path: Path) -> None:
+    path = write(tmp_path / 'root/tool', bytes(1 << 16))
+    os.chmod(path, 0o4755)
+    capability = bytes.fromhex('0100000200040000') + bytes(12)
+    os.setxattr(path, 'security.capability', capability)
+    fd = open_tree(str(tmp_path / 'root'))
+    restore_extras(fd, {b'tool': Extra(sparse=True)})
+    os.close(fd)
+    assert holes(path) > 0 and stat.S_IMODE(os.lstat(path).st_mode) == 0o4755
+    assert os.getxattr(path, 'security.capability') == capability

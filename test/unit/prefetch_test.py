@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import marshal
 import os
 import re
 import select
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Set
 
 import pytest
-from kiwi_stackbuild_plugin import packing, prefetch
-from kiwi_stackbuild_plugin.prefetch import ScanAhead, scan_ahead
+from kiwi_stackbuild_plugin import packing, prefetch, scanner
+from kiwi_stackbuild_plugin.prefetch import ScanAhead, read_ahead, scan_ahead
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import Exclusion, scan, scan_rows, sort_key
 from trees import make_root
@@ -76,7 +80,7 @@ def test_failure_comes_after_what_was_found(big_root: int) -> None:
 def test_child_that_cannot_start_costs_only_the_lead(
     big_root: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefetch, '_PROGRAM', 'import os; os._exit(3)')
+    monkeypatch.setattr(prefetch, '_PROGRAM', 'import os; os._exit(3) # %s')
     ahead = [entry.path for entry in scan_ahead(big_root)]
     assert ahead == [entry.path for entry in scan(big_root)]
 
@@ -113,3 +117,52 @@ def test_scan_that_nobody_wants_leaves_no_process(big_root: int) -> None:
     ahead.close()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_reading_ahead_touches_regular_files_only_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / 'root'
+    (root / 'below/deep').mkdir(parents=True)
+    os.mkfifo(root / 'below/fifo')
+    (tmp_path / 'outside').write_bytes(b'x' * 8192)
+    os.symlink(tmp_path / 'outside', root / 'link')
+    for number in range(50):
+        (root / f'below/deep/{number}').write_bytes(b'x' * 8192)
+    fd = open_tree(str(root))
+    opened: Set[bytes] = set()
+    monkeypatch.setattr(scanner, '_ask_for', opened.add)
+    read_end, write_end = os.pipe()
+    os.write(write_end, marshal.dumps((fd, os.getppid())))
+    os.close(write_end)
+    monkeypatch.chdir(tmp_path)
+    with open(read_end, 'rb') as job:
+        monkeypatch.setattr(scanner.sys, 'stdin', SimpleNamespace(buffer=job))
+        scanner.warm()
+    assert opened == {b'./below/deep/%d' % number for number in range(50)}
+    os.close(fd)
+
+
+def test_reading_ahead_brings_files_into_the_page_cache(tmp_path: Path) -> None:
+    path = tmp_path / 'file'
+    path.write_bytes(os.urandom(1 << 20))
+    fd = open_tree(str(tmp_path))
+    with open(path, 'rb') as stream:
+        os.fsync(stream.fileno())
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        with read_ahead(fd):
+            deadline = time.monotonic() + 60
+            while not in_page_cache(stream.fileno()) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert in_page_cache(stream.fileno())
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+    os.close(fd)
+
+
+def in_page_cache(fd: int) -> bool:
+    """Tell, by a read that does not wait for the disk."""
+    try:
+        return os.preadv(fd, [bytearray(4096)], 0, os.RWF_NOWAIT) > 0
+    except BlockingIOError:
+        return False

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Manifest and config of stored images, as skopeo prints them."""
+from __future__ import annotations
+
+from typing import List, Sequence, Tuple
+
+from kiwi_stackbuild_plugin.command import RunningCommand, run_command
+from kiwi_stackbuild_plugin.image import Document, ImageInfo
+from kiwi_stackbuild_plugin.parsing import parse_config, parse_manifest
+
+#: what skopeo inspect is asked for
+_RAW, _CONFIG = ('--raw',), ('--config', '--raw')
+
+
+def read_manifest(image_id: str) -> Document:
+    """Return the manifest of a stored image."""
+    text = run_command(_inspection(_RAW, image_id)).stdout
+    return parse_manifest(text, image_id[:12])
+
+
+class ImageDocuments:
+    """Manifest and config of a stored image, read while we do something else."""
+
+    def __init__(self, image_id: str) -> None:
+        self._image_id = image_id
+        self._manifest = RunningCommand(_inspection(_RAW, image_id))
+        self._config = RunningCommand(_inspection(_CONFIG, image_id))
+
+    def read(self) -> Tuple[Document, Document]:
+        """Return the manifest and the config; to be called once."""
+        name = self._image_id[:12]
+        return (
+            parse_manifest(self._manifest.finish().stdout, name),
+            parse_config(self._config.finish().stdout, name)
+        )
+
+    def close(self) -> None:
+        """End what nobody asked for."""
+        self._manifest.close()
+        self._config.close()
+
+
+def layer_sizes(info: ImageInfo) -> List[int]:
+    """Return the bytes of an image's layers as its manifest has them."""
+    layers = read_manifest(info.image_id).get('layers') or []
+    return [int(layer['size']) for layer in layers]
+
+
+def read_config(image_id: str) -> Document:
+    """Return the config of a stored image."""
+    text = run_command(_inspection(_CONFIG, image_id)).stdout
+    return parse_config(text, image_id[:12])
+
+
+def _inspection(options: Sequence[str], image_id: str) -> List[str]:
+    return ['skopeo', 'inspect', *options, f'containers-storage:@{image_id}']
