@@ -6,6 +6,7 @@ import logging
 from contextlib import contextmanager
 from typing import Iterable, Iterator
 
+from kiwi_stackbuild_plugin.command import tool_files
 from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.store import (
     remove_unnamed, storage_key, unmount_unused
@@ -19,8 +20,11 @@ log = logging.getLogger('kiwi')
 
 @contextmanager
 def open_space(parent: str) -> Iterator[Workspace]:
-    """Give a workspace for a block; what it notes is undone at the end."""
-    with workspace(parent) as space:
+    """Give a workspace for a block; what it notes is undone at the end.
+
+    The tools that run in the block make their temporary files there.
+    """
+    with workspace(parent) as space, tool_files(space.path):
         space.note(STORAGE, storage_key())
         try:
             yield space

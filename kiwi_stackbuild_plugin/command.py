@@ -9,8 +9,10 @@ import re
 import shutil
 import signal
 import subprocess
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Mapping, Optional, Sequence
+from typing import Dict, Iterator, Mapping, Optional, Sequence
 
 from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
 
@@ -18,6 +20,7 @@ log = logging.getLogger('kiwi')
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_TOOL_FILES: ContextVar[str] = ContextVar('tool_files', default='')
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,19 @@ class CommandResult:
     returncode: int
     stdout: str
     stderr: str
+
+
+@contextmanager
+def tool_files(directory: str) -> Iterator[None]:
+    """Have the tools of a block make their temporary files in a directory.
+
+    podman and skopeo leave them behind when they are killed.
+    """
+    token = _TOOL_FILES.set(directory)
+    try:
+        yield
+    finally:
+        _TOOL_FILES.reset(token)
 
 
 def require_tools(names: Sequence[str]) -> None:
@@ -127,13 +143,18 @@ def _start(
             stderr=subprocess.PIPE, start_new_session=True,
             # one system call, of a library that is loaded already
             preexec_fn=_die_with_parent,  # noqa: PLW1509
-            env={**os.environ, **env} if env else None
+            env={**os.environ, **_own_variables(), **(env or {})}
         )
     except OSError as issue:
         raise KiwiStashToolFailed(
             f'{argv[0]}: cannot be run: {issue.strerror}',
             f'install the package {argv[0]}'
         ) from issue
+
+
+def _own_variables() -> Dict[str, str]:
+    directory = _TOOL_FILES.get()
+    return {'TMPDIR': directory} if directory else {}
 
 
 def _die_with_parent() -> None:

@@ -6,8 +6,11 @@ import logging
 from dataclasses import dataclass
 from typing import Tuple
 
+from kiwi.defaults import Defaults
+
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.errors import KiwiStashImageNotFound
 from kiwi_stackbuild_plugin.exports import export_all
@@ -36,12 +39,15 @@ def export(request: ExportRequest) -> None:
     check_exports(request.exports)
     store.require_storage_tools()
     name = f'{request.container_name}:{request.tag}'
+    temp_dir = Defaults.get_temp_location()
     with clean_exit():
+        sweep([temp_dir])
         info = store.find_image(f'{store.LOCAL}/{name}')
         if info is None or not labels.is_stash(info.labels):
             raise KiwiStashImageNotFound(
                 f'--container-name {name!r}: no such stash',
                 'those there are: kiwi-ng system stash_list'
             )
-        export_all(name, info.image_id, request.exports, request.access)
+        with open_space(temp_dir):
+            export_all(name, info.image_id, request.exports, request.access)
         log.info('%s is copied', name)

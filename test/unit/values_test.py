@@ -14,7 +14,7 @@ from typing import Any, Dict
 import pytest
 
 from kiwi_stackbuild_plugin import record
-from kiwi_stackbuild_plugin.command import require_tools, run_command
+from kiwi_stackbuild_plugin.command import require_tools, run_command, tool_files
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashToolFailed, printable, printable_path
 )
@@ -220,6 +220,15 @@ def test_slow_tools_are_ended_with_their_children() -> None:
     with pytest.raises(KiwiStashToolFailed, match='no end after'):
         run_command(['sh', '-c', 'sleep 60 & sleep 60'], timeout=0.3)
     assert time.monotonic() - start < 30
+
+
+def test_tools_make_their_temporary_files_where_they_are_told(tmp_path: Path) -> None:
+    words = ['sh', '-c', 'echo "$TMPDIR"']
+    before = run_command(words).stdout
+    with tool_files(str(tmp_path)):
+        assert run_command(words).stdout == f'{tmp_path}\n'
+        assert run_command(words, env={'TMPDIR': '/other'}).stdout == '/other\n'
+    assert run_command(words).stdout == before
 
 
 def test_interrupt_ends_the_tool() -> None:
