@@ -12,7 +12,7 @@ import subprocess
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Dict, Iterator, Mapping, Optional, Sequence
+from typing import Iterator, Mapping, Optional, Sequence
 
 from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
 
@@ -36,7 +36,8 @@ class CommandResult:
 def tool_files(directory: str) -> Iterator[None]:
     """Have the tools of a block make their temporary files in a directory.
 
-    podman and skopeo leave them behind when they are killed.
+    podman and skopeo leave them behind when they are killed; skopeo does not
+    look at TMPDIR.
     """
     token = _TOOL_FILES.set(directory)
     try:
@@ -137,24 +138,25 @@ def remove_tree(path: str) -> None:
 def _start(
     argv: Sequence[str], env: Optional[Mapping[str, str]]
 ) -> subprocess.Popen[bytes]:
+    directory = _TOOL_FILES.get()
+    words, variables = list(argv), dict(env or {})
+    if directory:
+        variables.setdefault('TMPDIR', directory)
+        if words[0] == 'skopeo':
+            words.append(f'--tmpdir={directory}')
     try:
         return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, start_new_session=True,
             # one system call, of a library that is loaded already
             preexec_fn=_die_with_parent,  # noqa: PLW1509
-            env={**os.environ, **_own_variables(), **(env or {})}
+            env={**os.environ, **variables}
         )
     except OSError as issue:
         raise KiwiStashToolFailed(
             f'{argv[0]}: cannot be run: {issue.strerror}',
             f'install the package {argv[0]}'
         ) from issue
-
-
-def _own_variables() -> Dict[str, str]:
-    directory = _TOOL_FILES.get()
-    return {'TMPDIR': directory} if directory else {}
 
 
 def _die_with_parent() -> None:

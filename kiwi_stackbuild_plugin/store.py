@@ -178,7 +178,7 @@ def add_image(
     with consumed(blob):
         run_command([
             'skopeo', *platform, 'copy', *options, f'--digestfile={digest}',
-            layout, f'containers-storage:@{image_id}', f'--tmpdir={space.path}'
+            layout, f'containers-storage:@{image_id}'
         ], timeout=timeout)
     with open(digest, encoding='ascii') as text:
         return text.read().strip()

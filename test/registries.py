@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Set
 
 from proxy import Proxy
 from storages import Storage, remove_storage
@@ -237,3 +237,8 @@ def other_storage(where: Path, name: str = 'second') -> Iterator[Storage]:
         assert not storage.left_overs()
     finally:
         remove_storage(storage.where)
+
+
+def skopeo_leavings() -> Set[str]:
+    """The compressed layers that skopeo forgets where a copy fails."""
+    return {name for name in os.listdir('/var/tmp') if name.startswith('stream-blob')}

@@ -10,7 +10,8 @@ from typing import Iterator, List, Set
 
 import pytest
 from registries import (
-    USER, Registry, add_bulk, is_installed, other_storage, write_logins
+    USER, Registry, add_bulk, is_installed, other_storage, skopeo_leavings,
+    write_logins
 )
 from storages import Storage
 
@@ -89,11 +90,6 @@ def test_without_certificate_but_trusted(
         assert failed.returncode == 1
         assert 'x509' in failed.stderr and '--cert-dir' in failed.stderr
         other.kiwi(*words, login, '--tls-verify=false')
-
-
-def skopeo_leavings() -> Set[str]:
-    """The compressed layers that skopeo forgets where a copy fails."""
-    return {name for name in os.listdir('/var/tmp') if name.startswith('stream-blob')}
 
 
 def test_push_is_cut_and_repeated(

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Iterator, List
 
 import pytest
-from registries import Registry, add_bulk, is_installed, other_storage
+from registries import (
+    Registry, add_bulk, is_installed, other_storage, skopeo_leavings
+)
 from storages import Storage, image_root
 
 #: TLS, logins, manifest and config of a few calls
@@ -187,6 +189,7 @@ def cable_is_pulled(host: Host, root: Path, registry: Registry) -> None:
 
     thread = threading.Thread(target=pull_cable)
     thread.start()
+    before = skopeo_leavings()
     failed = host.kiwi(
         'stash', '--root', str(root), '--container-name=cut', *export, check=False,
         env={'KIWI_STASH_TIMEOUT': '15'}
@@ -195,6 +198,7 @@ def cable_is_pulled(host: Host, root: Path, registry: Registry) -> None:
     thread.join()
     assert failed.returncode == 1
     assert 'cut:latest is stored' in failed.stderr
+    assert skopeo_leavings() == before and host.storage.left_overs() == []
     host.connect(True)
     registry.proxy.reset()
     host.kiwi('stash', '--container-name=cut', *export)
