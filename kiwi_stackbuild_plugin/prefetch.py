@@ -11,9 +11,8 @@ from typing import Any, Iterator, List, Optional
 
 from kiwi_stackbuild_plugin.packing import LENGTH, Sink, receive
 from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.tree import Exclusion, scan
+from kiwi_stackbuild_plugin.tree import EVERYTHING, Exclusion, scan
 
-_ALL = Exclusion()
 #: a new interpreter, not a fork: a fork of a process that has had threads can
 #: hang; with our module path and nothing else of the environment
 _PROGRAM = (
@@ -28,7 +27,7 @@ class ScanAhead:
     The pipe between us bounds its lead. The child ends with its parent.
     """
 
-    def __init__(self, root_fd: int, exclusion: Exclusion = _ALL) -> None:
+    def __init__(self, root_fd: int, exclusion: Exclusion = EVERYTHING) -> None:
         self._root_fd = root_fd
         self._exclusion = exclusion
         self._child: Optional[subprocess.Popen[bytes]] = _start(root_fd, exclusion)
@@ -59,7 +58,7 @@ class ScanAhead:
             _stop(child)
 
 
-def scan_ahead(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
+def scan_ahead(root_fd: int, exclusion: Exclusion = EVERYTHING) -> Iterator[Entry]:
     """Yield what tree.scan yields, from a child process that runs ahead.
 
     :raises OSError: as scan does

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 
 log = logging.getLogger('kiwi')
@@ -42,19 +41,3 @@ class ProgressMeter:
         if hasattr(log, 'progress'):
             self._shown = True
             log.progress(percent, 100, f'[ INFO    ]: {self.title}')
-
-
-def tree_size(root: str) -> int:
-    """Return the bytes of all regular files below a directory, fast and rough."""
-    total, pending = 0, [root]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
-                        total += entry.stat(follow_symlinks=False).st_size
-        except OSError:
-            continue
-    return total

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
-import stat
 from dataclasses import dataclass
 from typing import Optional
 
 from kiwi_stackbuild_plugin import labels
-from kiwi_stackbuild_plugin.derived import IMPORTED_ROOT
+from kiwi_stackbuild_plugin.derived import imported_archive
 from kiwi_stackbuild_plugin.destination import check_docker
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
@@ -25,7 +23,6 @@ from kiwi_stackbuild_plugin.reference import (
     Reference, parse_reference, refuse_login
 )
 from kiwi_stackbuild_plugin.store import LOCAL, find_image, list_stashes
-from kiwi_stackbuild_plugin.tree import open_below
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
@@ -207,18 +204,13 @@ def _base_of_record(root_fd: int, now: Optional[int]) -> Optional[Base]:
 
 def _base_of_import(space: Workspace, root_fd: int) -> Optional[Base]:
     """Bring the archive that kiwi keeps for derived images into the storage."""
-    try:
-        fd = open_below(root_fd, IMPORTED_ROOT, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+    with imported_archive(root_fd) as path:
+        if path is None:
             return None
         log.info('Reading the image this root tree was derived from')
-        archive = f'oci-archive:/proc/{os.getpid()}/fd/{fd}'
-        info = fetch_copy(space, archive, DEFAULT_LOOKUP, any_platform=True)
-    finally:
-        os.close(fd)
+        info = fetch_copy(
+            space, f'oci-archive:{path}', DEFAULT_LOOKUP, any_platform=True
+        )
     return Base(info, 'the root tree was derived from it')
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-from typing import List
+from contextlib import suppress
 
+from kiwi_stackbuild_plugin.files import walk_files
 from kiwi_stackbuild_plugin.packing import send
 from kiwi_stackbuild_plugin.tree import Exclusion, scan_rows
 
@@ -32,18 +33,11 @@ def warm() -> None:
     """Ask for the beginning of each file, until done or our parent is gone."""
     root_fd, parent = marshal.load(sys.stdin.buffer)
     os.fchdir(root_fd)
-    pending: List[bytes] = [b'.']
-    while pending and os.getppid() == parent:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    elif entry.is_file(follow_symlinks=False):
-                        _ask_for(entry.path)
-        except OSError:
-            # a path too long, a directory gone: the reader will meet it itself
-            continue
+    for entry in walk_files(b'.'):
+        if os.getppid() != parent:
+            return
+        with suppress(OSError):
+            _ask_for(entry.path)
 
 
 def _ask_for(path: bytes) -> None:

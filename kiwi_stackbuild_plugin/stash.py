@@ -35,7 +35,7 @@ from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
 from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.prefetch import ScanAhead
-from kiwi_stackbuild_plugin.progress import ProgressMeter, tree_size
+from kiwi_stackbuild_plugin.progress import ProgressMeter
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.reference import check_stash_name
 from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
@@ -49,6 +49,7 @@ from kiwi_stackbuild_plugin.stash_labels import (
     chain_is_full, chain_limit, parse_labels
 )
 from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.files import tree_size
 from kiwi_stackbuild_plugin.verify import verify
 from kiwi_stackbuild_plugin.workspace import Workspace
 

@@ -43,7 +43,8 @@ class Exclusion(NamedTuple):
     pattern: Optional[Pattern[bytes]] = None
 
 
-_ALL = Exclusion()
+EVERYTHING = Exclusion()
+
 
 def sort_key(path: bytes) -> bytes:
     """Return the key by which paths are ordered: names compared one by one."""
@@ -100,7 +101,7 @@ def _open_current() -> int:
         return os.open('/', os.O_PATH | os.O_CLOEXEC)
 
 
-def scan(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
+def scan(root_fd: int, exclusion: Exclusion = EVERYTHING) -> Iterator[Entry]:
     """Yield every entry below a directory, in order.
 
     :param root_fd: directory; it is neither an entry nor closed
@@ -109,7 +110,7 @@ def scan(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Entry]:
     return named(scan_rows(root_fd, exclusion))
 
 
-def scan_rows(root_fd: int, exclusion: Exclusion = _ALL) -> Iterator[Row]:
+def scan_rows(root_fd: int, exclusion: Exclusion = EVERYTHING) -> Iterator[Row]:
     """Yield what scan does, as plain rows."""
     pending: List[_Level] = []
     back = _open_current()
