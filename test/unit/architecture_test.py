@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = 'kiwi_stackbuild_plugin'
 FRONT = 'kiwi_stackbuild_typer_plugin'
 
-FILE_LIMIT = 250
+FILE_LIMIT = 400
 FUNCTION_LIMIT = 40
 
 #: Imports only go up in this list, from a row to the rows before it: down in
