@@ -6,14 +6,14 @@ import fcntl
 import glob
 import os
 import shutil
-import subprocess
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from longrun import REPOSITORY, attempt
+
 PYTHONS = ('3.9', '3.10', '3.11', '3.12', '3.13')
 #: what the distribution is not made of
 _NO_SOURCES = (
@@ -44,14 +44,6 @@ class Environment:
         return str(self.path / 'bin/kiwi-ng')
 
 
-def run(argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run a tool; both outputs in stdout."""
-    return subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, check=False
-    )
-
-
 def cache_directory() -> Path:
     """Where environments are kept: MATRIX_CACHE, else below .tox."""
     return Path(os.environ.get('MATRIX_CACHE') or REPOSITORY / '.tox/matrix')
@@ -65,15 +57,15 @@ def find_interpreters() -> Dict[str, Optional[str]]:
 def _find_interpreter(version: str) -> Optional[str]:
     candidates: List[str] = []
     if shutil.which('pyenv'):
-        top = run(['pyenv', 'root']).stdout.strip()
+        top = attempt('pyenv', 'root').stdout.strip()
         candidates += sorted(glob.glob(f'{top}/versions/{version}.*/bin/python{version}'))
     if shutil.which('uv'):
-        candidates.append(run(['uv', 'python', 'find', version]).stdout.strip())
+        candidates.append(attempt('uv', 'python', 'find', version).stdout.strip())
     candidates.append(shutil.which(f'python{version}') or '')
     code = 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])'
     for path in candidates:
         if path and os.access(path, os.X_OK):
-            told = run([path, '-c', code])
+            told = attempt(path, '-c', code)
             if told.returncode == 0 and told.stdout.strip() == version:
                 return path
     return None
@@ -81,7 +73,7 @@ def _find_interpreter(version: str) -> Optional[str]:
 
 def newest_kiwi(python: str) -> str:
     """Return the newest version of kiwi on the index, by pip."""
-    told = run([python, '-m', 'pip', 'index', 'versions', 'kiwi'])
+    told = attempt(python, '-m', 'pip', 'index', 'versions', 'kiwi')
     for line in told.stdout.splitlines():
         if line.startswith('kiwi ('):
             return line.partition('(')[2].partition(')')[0]
@@ -105,7 +97,7 @@ def make_environment(python: str, version: str, kiwi: str) -> Environment:
         _install(environment, python, kiwi)
         ready.touch()
     uninstall_plugin(environment)
-    told = run([environment.kiwi, '--version'])
+    told = attempt(environment.kiwi, '--version')
     # kiwi 11.0 exits with 1
     if f'version {kiwi}' not in told.stdout:
         raise NotApplicable(f'kiwi does not start: {_last_line(told.stdout)}')
@@ -126,7 +118,7 @@ def locked_environment(version: str, kiwi: str) -> Iterator[None]:
 
 
 def _install(environment: Environment, python: str, kiwi: str) -> None:
-    made = run([python, '-m', 'venv', str(environment.path)])
+    made = attempt(python, '-m', 'venv', str(environment.path))
     if made.returncode:
         raise EnvironmentFailed(_last_line(made.stdout))
     # kiwi 9 needs pkg_resources, which newer setuptools no longer bring
@@ -140,9 +132,9 @@ def pip(environment: Environment, *words: str) -> None:
     :raises NotApplicable: kiwi's requires_python excludes this Python
     :raises EnvironmentFailed: anything else
     """
-    told = run([
+    told = attempt(
         environment.python, '-m', 'pip', '--disable-pip-version-check', *words
-    ])
+    )
     if told.returncode == 0:
         return
     for line in told.stdout.splitlines():
@@ -169,10 +161,10 @@ def build_wheel(where: Path) -> Path:
         shutil.copytree(
             REPOSITORY, copy, ignore=shutil.ignore_patterns(*_NO_SOURCES)
         )
-        told = run([
+        told = attempt(
             sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps',
             '--wheel-dir', str(where), str(copy)
-        ])
+        )
     wheels = list(where.glob('kiwi_stackbuild_plugin-*.whl'))
     if told.returncode or len(wheels) != 1:
         raise EnvironmentFailed(f'no wheel: {told.stdout[-2000:]}')

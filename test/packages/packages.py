@@ -12,16 +12,18 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Callable, Dict, List, Optional
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY / 'demo'), str(REPOSITORY / 'tools')]
+sys.path[:0] = [str(REPOSITORY / name) for name in ('demo', 'test', 'tools')]
 
 from apt_sources import find_repository, proxy_environment
 from builtin_root import make_root
+
+import longrun
+from longrun import RunFailed, timed
 
 #: the system's own Python, not the one of a virtual environment
 SYSTEM_PATH = '/usr/sbin:/usr/bin:/sbin:/bin'
@@ -31,34 +33,23 @@ COMMANDS = ('stash', 'stackbuild', 'stash_list')
 RPMLINT_KNOWN = ('no-signature', 'no-packager-tag', 'no-group-tag', 'no-dependency-on')
 
 
-class CheckFailed(Exception):
-    """A package is not as it should be."""
-
-
 def run(*argv: str, cwd: Optional[Path] = None, **variables: str) -> str:
-    """Run a tool and return what it said."""
-    done = subprocess.run(
-        argv, cwd=cwd, env={**os.environ, **variables}, text=True, check=False,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    if done.returncode:
-        end = '\n'.join(done.stdout.splitlines()[-30:])
-        raise CheckFailed(f'{" ".join(argv)}: exit status {done.returncode}\n{end}')
-    return done.stdout
+    """Run a tool with some variables and return what it said."""
+    return longrun.run(*argv, cwd=cwd, env=variables)
 
 
 def expect(text: str, *words: str) -> None:
     """Make sure that all words are in a text."""
     missing = [word for word in words if word not in text]
     if missing:
-        raise CheckFailed(f'{missing} not in:\n{text}')
+        raise RunFailed(f'{missing} not in:\n{text}')
 
 
 def one(folder: Path, pattern: str) -> Path:
     """Return the one file of a name in a directory."""
     found = list(folder.glob(pattern))
     if len(found) != 1:
-        raise CheckFailed(f'{folder}: {len(found)} of {pattern}')
+        raise RunFailed(f'{folder}: {len(found)} of {pattern}')
     return found[0]
 
 
@@ -93,7 +84,7 @@ def build_python(work: Path) -> Path:
             cwd=work / name, SOURCE_DATE_EPOCH='1700000000')
         time.sleep(1)
     if digests(made[0]) != digests(made[1]):
-        raise CheckFailed(f'two builds differ: {digests(made[0])} {digests(made[1])}')
+        raise RunFailed(f'two builds differ: {digests(made[0])} {digests(made[1])}')
     run(sys.executable, '-m', 'twine', 'check', '--strict',
         *map(str, made[0].iterdir()))
     return made[0]
@@ -189,7 +180,7 @@ def check_rpm(work: Path, dist: Path) -> None:
         and not any(word in line for word in RPMLINT_KNOWN)
     ]
     if wrong:
-        raise CheckFailed('\n'.join(wrong))
+        raise RunFailed('\n'.join(wrong))
 
 
 def check_install(work: Path, _dist: Path) -> None:
@@ -220,21 +211,17 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('check', nargs='*', help=', '.join(CHECKS))
-    given = parser.parse_args()
-    work = Path(tempfile.mkdtemp(prefix='stash-packages.', dir='/var/tmp'))
-    try:
-        for name in ('wheel and sdist', *(given.check or CHECKS)):
-            start = time.monotonic()
-            if name in CHECKS:
+    return longrun.main('packages', check_all, parser)
+
+
+def check_all(given: argparse.Namespace) -> int:
+    """Build what all checks need, then check."""
+    with longrun.work_directory('packages') as work:
+        with timed('wheel and sdist'):
+            build_python(work)
+        for name in given.check or CHECKS:
+            with timed(name):
                 CHECKS[name](work, work / 'dist-first')
-            else:
-                build_python(work)
-            print(f'{name:<20}{time.monotonic() - start:7.1f} s', flush=True)
-    except CheckFailed as issue:
-        print(f'packages: {issue}', file=sys.stderr)
-        return 1
-    finally:
-        shutil.rmtree(work)
     return 0
 
 

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Dict, List
@@ -24,6 +22,8 @@ from debian_root import (
     MirrorUnavailable, RootPrepareFailed, find_repository, kiwi_environment,
     prepare_root, stop_agent
 )
+import longrun
+from longrun import RunFailed, say, timed
 from machine import Machine, MachineFailed, booted
 from storages import make_storage, remove_storage
 
@@ -33,10 +33,6 @@ DESCRIPTION = REPOSITORY / 'demo/vm'
 FROM_BASE = ('etc/stash-base', 'This file is from the container.')
 FROM_ROLE = ('etc/stash-role', 'This machine was a container.')
 BASE_PACKAGES = ('apt', 'base-files', 'python3')
-
-
-class StepFailed(Exception):
-    """A command failed; the text has the end of its output."""
 
 
 class Steps:
@@ -50,35 +46,16 @@ class Steps:
             **kiwi_environment(str(work)), **make_storage(work / 'storage')
         }
 
-    def kiwi(self, text: str, *words: str, seconds: float = 3600) -> float:
-        """Run kiwi-ng and return the seconds it took.
+    def kiwi(self, text: str, *words: str, seconds: float = 3600) -> None:
+        """Run kiwi-ng and say how long it took.
 
-        :raises StepFailed: it fails or takes longer than allowed
+        :raises RunFailed: it fails or takes longer than allowed
         """
-        command = [
-            KIWI, f'--logfile={self.work}/kiwi.log', f'--temp-dir={self.work}/tmp',
-            *words
-        ]
-        start = time.monotonic()
-        try:
-            done = subprocess.run(
-                command, env=self.environment, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-                timeout=seconds
+        with timed(text):
+            longrun.run(
+                KIWI, f'--logfile={self.work}/kiwi.log', f'--temp-dir={self.work}/tmp',
+                *words, env=self.environment, seconds=seconds
             )
-        except subprocess.TimeoutExpired as issue:
-            raise StepFailed(f'{text}: no end after {seconds:.0f} s') from issue
-        if done.returncode:
-            told = re.split(r'[\r\n]+', done.stdout.decode(errors='replace'))
-            raise StepFailed('\n'.join([f'{text} failed:', *told[-25:]]))
-        took = time.monotonic() - start
-        say(text, took)
-        return took
-
-
-def say(text: str, seconds: float) -> None:
-    """Print one line of the result."""
-    print(f'{text:<58}{seconds:7.1f} s', flush=True)
 
 
 def stash_base(steps: Steps) -> float:
@@ -113,7 +90,7 @@ def find_disk(target: Path) -> Path:
     """Return the raw disk in a target directory."""
     found: List[Path] = sorted(target.glob('*.raw'))
     if len(found) != 1:
-        raise StepFailed(f'{target}: {len(found)} disks, not 1')
+        raise RunFailed(f'{target}: {len(found)} disks, not 1')
     return found[0]
 
 
@@ -179,13 +156,13 @@ def compare(steps: Steps, limit: float) -> None:
 def check_machine(firmware: List[str]) -> None:
     """Make sure that this kernel can make the disks.
 
-    :raises StepFailed: it cannot
+    :raises RunFailed: it cannot
     """
     if 'uefi' in firmware:
         if shutil.which('modprobe'):
             subprocess.run(['modprobe', '-q', 'vfat'], check=False)
         if '\tvfat\n' not in Path('/proc/filesystems').read_text(encoding='ascii'):
-            raise StepFailed(
+            raise RunFailed(
                 'the kernel of this machine has no vfat, which a UEFI disk needs'
             )
 
@@ -225,20 +202,15 @@ def main() -> int:
         help='build from scratch as well, for at most that long'
     )
     parser.add_argument('--keep', metavar='PATH', help='copy the disks to PATH-bios.raw')
-    given = parser.parse_args()
-    if os.geteuid():
-        print('vm: needs root, as building images does', file=sys.stderr)
-        return 1
-    work = Path(tempfile.mkdtemp(prefix='stash-vm.', dir='/var/tmp'))
-    try:
+    return longrun.main(
+        'vm', show_all, parser, (MachineFailed, MirrorUnavailable, RootPrepareFailed)
+    )
+
+
+def show_all(given: argparse.Namespace) -> int:
+    """All steps, in a directory that is removed at the end."""
+    with longrun.work_directory('vm') as work:
         show(work, given)
-    except (
-        MachineFailed, MirrorUnavailable, RootPrepareFailed, StepFailed, OSError
-    ) as issue:
-        print(f'vm: {issue}', file=sys.stderr)
-        return 1
-    finally:
-        shutil.rmtree(work)
     print('vm: done, everything removed again')
     return 0
 

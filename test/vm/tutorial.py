@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ sys.path[:0] = [str(REPOSITORY / 'test'), str(REPOSITORY / 'tools')]
 
 from debian_root import kiwi_environment, stop_agent
 from documents import page_script
+from longrun import work_directory
 from machine import MachineFailed, on_console
 from storages import make_storage, remove_storage
 
@@ -72,11 +72,8 @@ def main() -> int:
     """Command line."""
     if sys.argv[1:2] == ['--console']:
         return watch(sys.argv[2:])
-    work = Path(tempfile.mkdtemp(prefix='stash-tutorial.', dir='/var/tmp'))
-    try:
+    with work_directory('tutorial') as work:
         return walk(work)
-    finally:
-        shutil.rmtree(work)
 
 
 if __name__ == '__main__':
