@@ -287,7 +287,8 @@ def _why_no_place(value: str) -> str:
 
 
 def _why_no_part(value: str) -> str:
-    return 'is no plain name' if '/' in unquote(value) or '\0' in value else ''
+    odd = '/' in unquote(value) or '\0' in value or value in ('.', '..')
+    return 'is no plain name' if odd else ''
 
 
 _CHECKS: Dict[Kind, Callable[[str], str]] = {
