@@ -6,15 +6,15 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass, replace
-from typing import Any, Mapping, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
 from kiwi_stackbuild_plugin.bootstrap import show_installed, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_packages
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid, printable
 from kiwi_stackbuild_plugin.extended import (
-    Extended, extend, kept_extension, load_stashed
+    Extended, check_stashed, extend, kept_extension, load_stashed
 )
 from kiwi_stackbuild_plugin.extension import (
     Extension, find_description, read_extension
@@ -89,7 +89,7 @@ class BuildPlan:
         if self.extended:
             if os.path.lexists(place):
                 shutil.rmtree(place)
-            shutil.copytree(self.extended.directory, place, symlinks=True)
+            shutil.copytree(self.extended.top, place, symlinks=True)
 
 
 def read_given(
@@ -135,9 +135,10 @@ def make_plan(
         source = find_described(steps)
         directory = copy_stashed(source, work_dir)
         known = remembered(source, request.global_args)
-        state, _ = load_stashed(
+        state, image = load_stashed(
             directory, known.get('--profile'), known.get('--type')
         )
+        lines += _named(check_stashed(directory, state, image))
         call = _prepare_call(request, target, None, known)
         lines += ['Built: the description of ' + source.image.display_name]
         imported = choose_import(state, steps[0].image, source.path)
@@ -150,14 +151,21 @@ def make_plan(
     lines += [
         f'Built: {given.extension.path} on the description of '
         + find_described(steps).image.display_name,
-        *(f'  {line}' for line in extended.scripts),
+        *(f'  {line}' for line in extended.scripts), *_named(extended.missing),
         '', extended.result, '', extended.difference()
     ]
     return _said(replace(_fitting(call, steps), extended=extended), lines)
 
 
 def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
-    return replace(plan, text='\n'.join(lines))
+    return replace(plan, text=printable('\n'.join(lines)))
+
+
+def _named(missing: Sequence[str]) -> List[str]:
+    """Warn of files that a description names and that are not there."""
+    for line in missing:
+        log.warning('The description names %s', printable(line))
+    return [f'  named in it: {line}' for line in missing]
 
 
 def _prepare_call(
@@ -185,16 +193,15 @@ def _extend(
     )
     extended = extend(
         os.path.join(work_dir, 'stashed'), state, image, extension,
-        os.path.join(work_dir, BUILT_DESCRIPTION), request.keep_scripts, target.path
+        os.path.join(work_dir, BUILT_DESCRIPTION), request.keep_scripts
     )
     for line in extended.scripts:
         log.info('Script %s', line)
     if extension.build_type and not request.global_args.get('--type'):
         known['--type'] = extension.build_type
     known['--kiwi-file'] = None
-    call = _prepare_call(
-        request, target, os.path.join(target.build_dir, BUILT_DESCRIPTION), known
-    )
+    place = os.path.relpath(extended.directory, work_dir)
+    call = _prepare_call(request, target, os.path.join(target.build_dir, place), known)
     call.task.load_xml_description(extended.directory)
     return call, extended
 

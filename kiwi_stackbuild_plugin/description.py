@@ -7,10 +7,13 @@ import os
 import shlex
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 from lxml import etree
 
+from kiwi_stackbuild_plugin.description_names import (
+    Kind, applying, find_names, stored_name, why_outside
+)
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
@@ -25,7 +28,10 @@ SIZE_LIMIT = 8 << 20
 
 @dataclass(frozen=True)
 class RootDescription:
-    """How a root tree was built; fields are empty where it does not say."""
+    """How a root tree was built; fields are empty where it does not say.
+
+    :param elsewhere: a line on each file that it names and that is not in image/
+    """
 
     name: str = ''
     author: str = ''
@@ -33,6 +39,7 @@ class RootDescription:
     profiles: str = ''
     build_type: str = ''
     digest: str = ''
+    elsewhere: Tuple[str, ...] = ()
 
 
 def read_root_description(root_fd: int) -> Optional[RootDescription]:
@@ -53,8 +60,40 @@ def read_root_description(root_fd: int) -> Optional[RootDescription]:
         package_manager=_text(root, 'preferences/packagemanager'),
         profiles=profile.get('kiwi_profiles', ''),
         build_type=profile.get('kiwi_type', ''),
-        digest=digest_directory(root_fd, IMAGE_DIR)
+        digest=digest_directory(root_fd, IMAGE_DIR),
+        elsewhere=tuple(_elsewhere(root_fd, root, profile))
     )
+
+
+def _elsewhere(root_fd: int, image: Any, profile: Mapping[str, str]) -> Iterator[str]:
+    applies = applying(
+        profile.get('kiwi_profiles', '').split(','), profile.get('kiwi_type', '')
+    )
+    for name in find_names(image):
+        if not applies(name.element):
+            continue
+        if name.kind is Kind.HOST:
+            yield f'{name.shown} of this machine'
+        elif name.kind is Kind.BESIDE and not _is_in_image(root_fd, name.value):
+            yield f'{name.shown} beside the first description'
+        elif name.kind is Kind.STORED and not (
+            _is_in_image(root_fd, name.value) or _is_in_image(root_fd, stored_name(name))
+        ):
+            yield name.shown
+
+
+def _is_in_image(root_fd: int, name: str) -> bool:
+    path = os.path.normpath(name)
+    if why_outside(name):
+        return False
+    try:
+        fd = open_below(
+            root_fd, os.path.join(IMAGE_DIR, os.fsencode(path)), os.O_PATH
+        )
+    except OSError:
+        return False
+    os.close(fd)
+    return True
 
 
 def read_file(root_fd: int, path: bytes) -> Optional[bytes]:

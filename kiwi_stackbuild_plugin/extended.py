@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
 from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
@@ -16,7 +16,12 @@ from lxml import etree
 from kiwi_stackbuild_plugin.description import (
     BASE_FILES, CONFIG, IMAGE_DIR, parse_xml, read_file
 )
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.description_names import (
+    EDIT_SCRIPTS, Kind, applying, climbing, find_missing, guard_names, refuse_includes
+)
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashDescriptionInvalid, printable, printable_path
+)
 from kiwi_stackbuild_plugin.extension import Extension, merge
 from kiwi_stackbuild_plugin.scripts import merge_scripts
 from kiwi_stackbuild_plugin.tree import open_below, scan
@@ -25,26 +30,30 @@ log = logging.getLogger('kiwi')
 
 #: names that the extension is kept under, beside the description made of it
 _KEPT_XML, _KEPT_OTHER = 'extension.xml', 'extension.markup'
-_EDIT_SCRIPTS = (
-    ('editbootconfig', 'edit_boot_config.sh'),
-    ('editbootinstall', 'edit_boot_install.sh')
-)
+#: what is said of a stash's description
+STASHED = 'image/config.xml of the stash'
+#: deeper than any path
+_MOST_LEVELS = 64
 
 
 @dataclass(frozen=True)
 class Extended:
     """A full description made of that of a stash and an extension.
 
+    :param top: directory that it is in, with what its names lead up to
     :param directory: where it is
     :param stashed: text of the stash's, in kiwi's own schema version
     :param result: text of the full one
     :param scripts: a line on each script that will run
+    :param missing: a line on each file that it names and that is not there
     """
 
+    top: str
     directory: str
     stashed: str
     result: str
     scripts: Tuple[str, ...]
+    missing: Tuple[str, ...] = ()
 
     def difference(self) -> str:
         """Return what the extension changes, as diff -u shows it."""
@@ -64,7 +73,7 @@ def copy_description(root_fd: int, directory: str) -> None:
     config = read_file(root_fd, CONFIG)
     if config is None:
         raise KiwiStashDescriptionInvalid('no image/config.xml in the stash')
-    parse_xml(config, 'image/config.xml of the stash')
+    parse_xml(config, STASHED)
     fd = open_below(root_fd, IMAGE_DIR)
     try:
         for entry in scan(fd):
@@ -81,7 +90,7 @@ def copy_description(root_fd: int, directory: str) -> None:
             else:
                 log.warning(
                     'not taken over from the stash, no file: image/%s',
-                    os.fsdecode(entry.path)
+                    printable_path(entry.path)
                 )
     finally:
         os.close(fd)
@@ -95,35 +104,58 @@ def load_stashed(
     :returns: kiwi's XMLState, and the root element in its schema version
     :raises KiwiError: what kiwi has against it
     """
-    description = XMLDescription(os.path.join(directory, 'config.xml'))
+    path = os.path.join(directory, 'config.xml')
+    with open(path, 'rb') as source:
+        refuse_includes(parse_xml(source.read(), STASHED), STASHED)
+    description = XMLDescription(path)
     state = XMLState(description.load(), list(profiles or []), build_type)
     with open(description.description, 'rb') as source:
-        return state, parse_xml(source.read(), 'image/config.xml')
+        return state, parse_xml(source.read(), STASHED)
+
+
+def check_stashed(directory: str, state: Any, stashed: Any) -> List[str]:
+    """Check the names in a description that is built as it is, in its tree.
+
+    :param directory: a copy of it
+    :returns: a line on each file that it names and that is not there
+    :raises KiwiStashDescriptionInvalid: for what leads out of image/
+    """
+    applies = applying(
+        state.profiles, state.get_build_type_name(), ('repository', 'packages')
+    )
+    guard_names(stashed, directory, applies, STASHED)
+    return [
+        f'{name.shown}: is not there'
+        for name in find_missing(stashed, directory, applies)
+        if name.attribute not in EDIT_SCRIPTS
+    ]
 
 
 def extend(
     stashed_dir: str, state: Any, stashed: Any, extension: Extension,
-    directory: str, keep_scripts: bool, left_out: str
+    top: str, keep_scripts: bool
 ) -> Extended:
     """Write the full description that an extension makes of a stash's.
 
     :param stashed_dir: a copy of the stash's description, used up
-    :param directory: directory to be made
-    :param left_out: directory that is not part of the extension: the target
+    :param top: directory to be made
+    :raises KiwiStashDescriptionInvalid: for what is named and not there
     """
+    build_type = None if extension.types else state.get_build_type_name()
+    guard_names(stashed, stashed_dir, applying(state.profiles, build_type), STASHED)
     image = merge(stashed, extension, *_selected(state))
-    _copy_beside(extension, directory, left_out)
+    directory = link_beside(extension, top)
     scripts = merge_scripts(stashed_dir, directory, keep_scripts)
-    _add_stashed_files(stashed_dir, directory, image)
+    _add_stashed_files(stashed_dir, directory)
     kept = _KEPT_XML if extension.is_xml else _KEPT_OTHER
-    os.rename(
-        os.path.join(directory, os.path.basename(extension.path)),
-        os.path.join(directory, kept)
-    )
-    with open(os.path.join(directory, 'config.xml'), 'w', encoding='utf-8') as out:
-        result = _text(image)
+    shutil.copyfile(extension.path, os.path.join(directory, kept))
+    result = _text(image)
+    with open(os.path.join(directory, 'config.xml'), 'x', encoding='utf-8') as out:
         out.write(result)
-    return Extended(directory, _text(stashed), result, tuple(scripts))
+    return Extended(
+        top, directory, _text(stashed), result, tuple(scripts),
+        _missing(state, image, extension, directory)
+    )
 
 
 def kept_extension(directory: str) -> Optional[str]:
@@ -148,49 +180,97 @@ def _selected(state: Any) -> Tuple[List[int], Optional[int]]:
     return numbers, built[0] if built else None
 
 
-def _copy_beside(extension: Extension, directory: str, left_out: str) -> None:
-    """Copy the directory of an extension, without what is built below it."""
-    def skip(folder: str, names: List[str]) -> Set[str]:
-        return {
-            name for name in names
-            if os.path.realpath(os.path.join(folder, name)) in (
-                os.path.realpath(left_out), os.path.realpath(directory)
-            )
-        }
-    try:
-        shutil.copytree(extension.directory, directory, symlinks=True, ignore=skip)
-    except (shutil.Error, OSError) as issue:
+def link_beside(extension: Extension, top: str) -> str:
+    """Make a directory whose names lead to those beside an extension.
+
+    kiwi reads through links what it reads there, as it would itself: nothing is
+    copied but the scripts, which may be joined with those of the stash, and
+    nothing of the user's is written to. Names that lead up from there
+    (../common/x.tar) lead to the same files: the directory is as many levels
+    below the top.
+
+    :param top: directory to be made
+    :returns: the directory of the description in it
+    """
+    names = sorted(climbing(extension.image), key=lambda name: name[0])
+    levels = names[-1][0] if names else 0
+    if levels > _MOST_LEVELS:
         raise KiwiStashDescriptionInvalid(
-            f'{extension.directory}: cannot be copied: {issue}'
-        ) from issue
+            f'{extension.path}: a name in it leads up {levels} directories'
+        )
+    source = os.path.realpath(extension.directory)
+    chain = (['top'] * levels + source.split('/')[1:])[-levels:] if levels else []
+    directory = os.path.join(top, *chain)
+    os.makedirs(directory)
+    skipped = {'config.xml', os.path.basename(extension.path), _KEPT_XML, _KEPT_OTHER}
+    for name in sorted(os.listdir(source)):
+        if name not in skipped:
+            _take(os.path.join(source, name), os.path.join(directory, name))
+    for up, path in names:
+        _link_above(source, directory, up, path)
+    return directory
 
 
-def _add_stashed_files(stashed_dir: str, directory: str, image: Any) -> None:
+def _take(source: str, target: str) -> None:
+    """Link what stands beside an extension; scripts are files of their own."""
+    if not os.path.exists(source):
+        log.warning('not taken, a link that leads nowhere: %s', printable(source))
+    elif not source.endswith('.sh') or os.path.isdir(source):
+        os.symlink(source, target)
+    elif os.path.isfile(source):
+        shutil.copy(source, target)
+    else:
+        raise KiwiStashDescriptionInvalid(f'{source}: is a script, and no regular file')
+
+
+def _link_above(source: str, directory: str, levels: int, path: Sequence[str]) -> None:
+    """Link one name above an extension, at the same place above a description."""
+    for _ in range(levels):
+        source, directory = os.path.dirname(source), os.path.dirname(directory)
+    names = list(path)
+    while names:
+        name = names.pop(0)
+        source, directory = os.path.join(source, name), os.path.join(directory, name)
+        if not os.path.isdir(directory) or os.path.islink(directory) or name == '..':
+            if not os.path.lexists(directory) and os.path.lexists(source):
+                os.symlink(source, directory)
+            return
+    # a whole directory, in which the description has its place
+    for name in os.listdir(source):
+        if not os.path.lexists(os.path.join(directory, name)):
+            os.symlink(os.path.join(source, name), os.path.join(directory, name))
+
+
+def _add_stashed_files(stashed_dir: str, directory: str) -> None:
     """Add the stash's files that the extension does not have."""
-    for folder, _, files in os.walk(stashed_dir):
-        below = os.path.join(directory, os.path.relpath(folder, stashed_dir))
-        for name in files:
-            if name not in ('config.xml', _KEPT_XML, _KEPT_OTHER):
-                _copy_new(os.path.join(folder, name), os.path.join(below, name))
-    for name, flat in _referenced(image):
-        if not os.path.isabs(name) and os.path.isfile(f'{stashed_dir}/{flat}'):
-            _copy_new(f'{stashed_dir}/{flat}', os.path.join(directory, name))
+    for name in sorted(os.listdir(stashed_dir)):
+        if name in ('config.xml', _KEPT_XML, _KEPT_OTHER):
+            continue
+        source, target = os.path.join(stashed_dir, name), os.path.join(directory, name)
+        if not os.path.lexists(target):
+            os.rename(source, target)
+        elif os.path.isdir(source):
+            log.warning(
+                'not taken over from the stash, the extension has its own: image/%s',
+                printable(name)
+            )
 
 
-def _copy_new(source: str, target: str) -> None:
-    if not os.path.lexists(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        shutil.copy2(source, target)
+def _missing(
+    state: Any, image: Any, extension: Extension, directory: str
+) -> Tuple[str, ...]:
+    """Return what kiwi will look for in vain and may do without.
 
-
-def _referenced(image: Any) -> Iterator[Tuple[str, str]]:
-    """Yield files that a description names: kiwi stores them without folders."""
-    for element in image.iter('archive', 'file'):
-        yield element.get('name'), os.path.basename(element.get('name'))
-    for kind in image.iter('type'):
-        for attribute, flat in _EDIT_SCRIPTS:
-            if kind.get(attribute):
-                yield kind.get(attribute), flat
+    :raises KiwiStashDescriptionInvalid: for what it cannot do without
+    """
+    build_type = extension.build_type or state.get_build_type_name()
+    missing = find_missing(image, directory, applying(state.profiles, build_type))
+    for name in missing:
+        if name.kind is Kind.STORED:
+            raise KiwiStashDescriptionInvalid(
+                f'{name.shown}: is neither beside {extension.path} nor in the stash'
+            )
+    return tuple(f'{name.shown}: is not there' for name in missing)
 
 
 def _text(image: Any) -> str:

@@ -20,7 +20,7 @@ from kiwi_stackbuild_plugin.description import (
 )
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.documents import ImageDocuments
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid, printable
 from kiwi_stackbuild_plugin.extras import (
     Extras, encode, find_root_extra, watch
 )
@@ -112,6 +112,8 @@ def stash(request: StashRequest) -> str:
         tree = stack.enter_context(open_root(request.root))
         description = read_root_description(tree.fd)
         name = _stash_name(request, tree, description)
+        for line in description.elsewhere if description else ():
+            log.warning('The stash will not have %s', printable(line))
         store.require_storage_tools()
         temp_dir = Defaults.get_temp_location()
         stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))

@@ -22,7 +22,10 @@ XML = {
     'laughs': '<!DOCTYPE image [<!ENTITY a0 "ha">' + ''.join(
         f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(12)
     ) + ']>\n<image name="&a12;"/>',
-    'include': '<image xmlns:xi="http://www.w3.org/2001/XInclude" name="small">'
+    'include': CONFIG.format(schema='7.4', name='small').replace(
+        '</image>', '<include from="file://@/included.xml"/></image>'
+    ),
+    'xinclude': '<image xmlns:xi="http://www.w3.org/2001/XInclude" name="small">'
                '<xi:include href="file://@/secret" parse="text"/></image>',
     'deep': '<image name="small">' + '<a>' * 100_000,
 }
@@ -41,6 +44,9 @@ def make_canary(place: Path) -> Path:
         (place / name).mkdir(parents=True)
     for name in ('secret', 'config.xml', 'hosts', 'passwd', 'stash.json', 'sub/file'):
         (place / name).write_text(SECRET)
+    (place / 'included.xml').write_text(
+        f'<image><packages type="image"><package name="{SECRET}"/></packages></image>'
+    )
     return place
 
 

@@ -36,6 +36,9 @@ def test_xml_of_a_container_reaches_nothing(
     if 'DOCTYPE' in text:
         assert 'document type' in said or 'cannot be read as XML' in said
         assert not (tmp_path / 'out').exists()
+    if 'include' in kind:
+        assert '<include> of' in said
+        assert not (tmp_path / 'out').exists()
 
 
 def test_huge_extension_is_refused(storage: Storage, root: Path, tmp_path: Path) -> None:

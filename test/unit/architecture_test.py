@@ -21,7 +21,7 @@ FUNCTION_LIMIT = 40
 LAYERS: Tuple[Set[str], ...] = (
     {'errors', 'labels', 'version', 'scripts', 'extension_schema'},     # 0
     {'reference', 'signals', 'progress', 'schema_errors', 'locks', 'consume',
-     'command', 'entry', 'files'},
+     'command', 'entry', 'files', 'description_names'},
     {'tree', 'image', 'workspace', 'kiwi_call',                         # 1
      'destination', 'access'},
     {'tool_message', 'request', 'packing', 'root_directory'},

@@ -144,7 +144,7 @@ def extend_in(
     (work / 'config.xml').write_bytes(etree.tostring(extension.image))
     moved = Extension(str(work / 'config.xml'), True, extension.image)
     return extend(
-        str(stash), state, stashed, moved, str(tmp_path / 'out'), keep, '/nowhere'
+        str(stash), state, stashed, moved, str(tmp_path / 'out'), keep
     ).result
 
 
