@@ -99,5 +99,6 @@ def _prepare_root(
         check_links(root)
         record_origin(root, images)
         publish(target, root)
+        store.keep_added(space, images[0])
         plan.place_beside(target.build_dir)
     return plan
