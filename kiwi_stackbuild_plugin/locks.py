@@ -112,10 +112,10 @@ def _lock_directory(candidates: Tuple[str, ...]) -> str:
             with suppress(FileExistsError):
                 os.makedirs(directory, 0o700)
             status = os.lstat(directory)
-            if not os.access(directory, os.W_OK | os.X_OK):
-                reasons.append(f'{directory}: cannot be written to')
-            elif not stat.S_ISDIR(status.st_mode):
+            if not stat.S_ISDIR(status.st_mode):
                 reasons.append(f'{directory}: not a directory')
+            elif not os.access(directory, os.W_OK | os.X_OK):
+                reasons.append(f'{directory}: cannot be written to')
             elif status.st_uid != os.geteuid() or status.st_mode & 0o022:
                 reasons.append(f'{directory}: others can write to it')
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -45,20 +46,23 @@ def clean_exit() -> Iterator[None]:
     :raises KiwiStashSystemFailed: for an OSError
     """
     with _one_line(), _escaped(), _handled():
-        _fill_standard_streams()
+        _mend_standard_streams()
         yield
 
 
-def _fill_standard_streams() -> None:
+def _mend_standard_streams() -> None:
     """Keep what we open from getting the number of a stream that was closed.
 
-    Else a tool would take it for its stdin, stdout or stderr.
+    Else a tool would take it for its stdin, stdout or stderr. What a locale
+    has no character for is escaped.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 @contextmanager

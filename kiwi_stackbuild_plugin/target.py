@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Iterator, List, Set
 
@@ -207,4 +207,5 @@ def _is_unfinished(target: Target) -> bool:
 
 def mark_finished(target: Target) -> None:
     """Note that kiwi has built from image-root."""
-    os.unlink(target.marker)
+    with suppress(FileNotFoundError):
+        os.unlink(target.marker)
