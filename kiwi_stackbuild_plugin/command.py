@@ -161,7 +161,7 @@ def _start(
     except OSError as issue:
         raise KiwiStashToolFailed(
             f'{argv[0]}: cannot be run: {issue.strerror}',
-            f'install the package {argv[0]}'
+            f'install the package {argv[0]}' if issue.errno == errno.ENOENT else ''
         ) from issue
 
 

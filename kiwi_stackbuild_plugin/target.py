@@ -109,6 +109,7 @@ def made_directories(target: Target) -> Iterator[None]:
             for directory in reversed(made):
                 os.makedirs(directory, exist_ok=True)
                 _check_owner(directory)
+            _check_owner(target.build_dir)
         except OSError as issue:
             raise KiwiStashTargetInvalid(
                 f'--target-dir {target.path!r}: {issue.filename!r} cannot be '

@@ -138,6 +138,18 @@ def give_programs(root: Path, *names: str) -> None:
             shutil.copy(path, root / path[1:])
 
 
+def stash_what_can_be_extended(storage: Storage, root: Path) -> None:
+    """Stash a root in which kiwi can run a script."""
+    (root / 'image/config.xml').write_text(CONFIG.format(
+        schema='7.4', name='small'
+    ).replace('<packages', (
+        '<repository type="apt-deb"><source path="dir:///nonexistent"/></repository>\n'
+        '  <packages'
+    )))
+    give_programs(root, 'sh', 'sleep', 'touch')
+    storage.kiwi('stash', '--root', str(root))
+
+
 def write_extension(where: Path, script: str) -> None:
     """Write a description whose script kiwi runs in the root."""
     where.mkdir(exist_ok=True)
@@ -152,14 +164,7 @@ def test_killed_while_kiwi_works(
     number: signal.Signals
 ) -> None:
     """kiwi's mounts stay behind, and its script, which goes on for a while."""
-    (root / 'image/config.xml').write_text(CONFIG.format(
-        schema='7.4', name='small'
-    ).replace('<packages', (
-        '<repository type="apt-deb"><source path="dir:///nonexistent"/></repository>\n'
-        '  <packages'
-    )))
-    give_programs(root, 'sh', 'sleep', 'touch')
-    storage.kiwi('stash', '--root', str(root))
+    stash_what_can_be_extended(storage, root)
     target = tmp_path / 'out'
     words = ('stackbuild', f'--description={tmp_path}/ext', f'--target-dir={target}')
     write_extension(tmp_path / 'ext', 'touch /etc/started; exec sleep 1000')
