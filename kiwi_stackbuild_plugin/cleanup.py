@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from typing import Iterable, Iterator
+from typing import Callable, Dict, Iterable, Iterator
 
 from kiwi_stackbuild_plugin.command import tool_files
 from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
@@ -22,12 +22,14 @@ log = logging.getLogger('kiwi')
 def open_space(parent: str) -> Iterator[Workspace]:
     """Give a workspace for a block; what it notes is undone at the end.
 
-    The tools that run in the block make their temporary files there.
+    The tools that run in the block make their temporary files there. Where
+    something cannot be undone its journal stays, for the sweep of a later run.
     """
     with workspace(parent) as space, tool_files(space.path):
         space.note(STORAGE, storage_key())
         try:
-            yield space
+            with space.held:
+                yield space
         finally:
             _undo(space)
 
@@ -39,24 +41,23 @@ def sweep(parents: Iterable[str]) -> None:
     """
     for parent in parents:
         for space in find_abandoned(parent):
-            strange = any(
-                kind == STORAGE and value != storage_key()
-                for kind, value in space.open_notes()
-            )
-            if not strange and _undo(space):
-                remove(space.path)
+            if space.is_of_storage(storage_key()):
+                _undo(space)
+                remove(space)
 
 
-def _undo(space: Workspace) -> bool:
-    """Undo the notes of a workspace; tell whether nothing is left to undo."""
-    done = True
+def _undo(space: Workspace) -> None:
+    """Undo the notes of a workspace, and forget what is undone."""
     for kind, value in space.open_notes():
         try:
-            if kind == MOUNT:
-                done = unmount_unused(value) and done
-            elif kind == IMAGE:
-                remove_unnamed(value)
+            if kind == STORAGE or not _UNDO[kind](value):
+                continue
+            space.forget(kind, value)
         except KiwiStashToolFailed as issue:
-            log.warning('not cleaned up: %s', issue.summary)
-            done = False
-    return done
+            log.warning('not cleaned up, the next run tries again: %s', issue.summary)
+
+
+#: tells whether that is done; if not, another run sees to it
+_UNDO: Dict[str, Callable[[str], bool]] = {
+    MOUNT: unmount_unused, IMAGE: remove_unnamed
+}

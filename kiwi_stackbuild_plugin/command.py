@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import re
@@ -15,11 +16,13 @@ from dataclasses import dataclass
 from typing import Iterator, Mapping, Optional, Sequence
 
 from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.mounts import mount_points
 
 log = logging.getLogger('kiwi')
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_SIG_DFL = None
 _TOOL_FILES: ContextVar[str] = ContextVar('tool_files', default='')
 
 
@@ -127,8 +130,11 @@ class RunningCommand:
 def remove_tree(path: str) -> None:
     """Remove a directory with all below it, however deep it is.
 
-    :raises OSError: if something stays
+    :raises OSError: if something stays; nothing goes if something is mounted there
     """
+    mounts = mount_points(path)
+    if mounts:
+        raise OSError(errno.EBUSY, f'{os.fsdecode(mounts[0])!r} is mounted there', path)
     try:
         shutil.rmtree(path)
     except RecursionError:
@@ -148,18 +154,20 @@ def _start(
         return subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, start_new_session=True,
-            # one system call, of a library that is loaded already
+            # two system calls, of a library that is loaded already
             preexec_fn=_die_with_parent,  # noqa: PLW1509
             env={**os.environ, **variables}
         )
     except OSError as issue:
         raise KiwiStashToolFailed(
             f'{argv[0]}: cannot be run: {issue.strerror}',
-            f'install the package {argv[0]}'
+            f'install the package {argv[0]}' if issue.errno == errno.ENOENT else ''
         ) from issue
 
 
 def _die_with_parent() -> None:
+    # ignored by us at our end, or by who started us: a tool would ignore it, too
+    _LIBC.signal(signal.SIGTERM, _SIG_DFL)
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -30,6 +30,7 @@ class ExportRequest:
     access: Access = DEFAULT_ACCESS
 
 
+@clean_exit()
 def export(request: ExportRequest) -> None:
     """Copy a stored stash to registries, archives and layouts.
 
@@ -40,14 +41,13 @@ def export(request: ExportRequest) -> None:
     store.require_storage_tools()
     name = f'{request.container_name}:{request.tag}'
     temp_dir = Defaults.get_temp_location()
-    with clean_exit():
-        sweep([temp_dir])
-        info = store.find_image(f'{store.LOCAL}/{name}')
-        if info is None or not labels.is_stash(info.labels):
-            raise KiwiStashImageNotFound(
-                f'--container-name {name!r}: no such stash',
-                'those there are: kiwi-ng system stash_list'
-            )
-        with open_space(temp_dir):
-            export_all(name, info.image_id, request.exports, request.access)
-        log.info('%s is copied', name)
+    sweep([temp_dir])
+    info = store.find_image(f'{store.LOCAL}/{name}')
+    if info is None or not labels.is_stash(info.labels):
+        raise KiwiStashImageNotFound(
+            f'--container-name {name!r}: no such stash',
+            'those there are: kiwi-ng system stash_list'
+        )
+    with open_space(temp_dir):
+        export_all(name, info.image_id, request.exports, request.access)
+    log.info('%s is copied', name)

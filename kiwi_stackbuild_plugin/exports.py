@@ -65,7 +65,10 @@ def _export(name: str, image_id: str, text: str, access: Access) -> None:
 def _export_archive(
     image_id: str, transport: str, rest: str, access: Access
 ) -> None:
-    """Write an archive under another name and rename it when it is complete."""
+    """Write an archive under another name and rename it when it is complete.
+
+    :raises KiwiStashTargetInvalid: if nothing can be written beside it
+    """
     path, colon, reference = rest.partition(':')
     path = os.path.abspath(path)
     sweep([os.path.dirname(path)])

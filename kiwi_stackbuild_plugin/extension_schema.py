@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any, Dict, Iterator, NamedTuple, Set
 
 from kiwi.defaults import Defaults
@@ -117,4 +118,5 @@ def _define(name: str) -> Any:
 
 
 def _include_kiwi(include: Any) -> None:
-    include.set('href', 'file://' + os.path.abspath(Defaults.get_schema_file()))
+    # as a URI: the path may have a blank in it
+    include.set('href', Path(os.path.abspath(Defaults.get_schema_file())).as_uri())

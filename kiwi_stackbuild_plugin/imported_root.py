@@ -26,7 +26,7 @@ from kiwi_stackbuild_plugin.documents import read_manifest
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
-from kiwi_stackbuild_plugin.workspace import IMAGE, Workspace
+from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
 
@@ -74,7 +74,7 @@ def restore_import(space: Workspace, info: ImageInfo, root: str) -> None:
     """
     config = info.labels[labels.IMPORTED_ROOT].encode('utf-8', 'surrogateescape')
     image_id = hashlib.sha256(config).hexdigest()
-    if store.find_image(image_id) is None:
+    if store.find_added(space, image_id) is None:
         _put_together(space, info, config, image_id)
     path = Defaults.get_imported_root_image(root)
     log.info('Writing the container that %s was derived from', info.display_name)
@@ -87,7 +87,7 @@ def restore_import(space: Workspace, info: ImageInfo, root: str) -> None:
 def _put_together(
     space: Workspace, info: ImageInfo, config: bytes, image_id: str
 ) -> None:
-    """Make an image of the lowest layers of a stash; it stays, without a name."""
+    """Make an image of the lowest layers of a stash; it goes with the workspace."""
     try:
         wanted = tuple(json.loads(config)['rootfs']['diff_ids'])
     except (ValueError, KeyError, TypeError):
@@ -103,7 +103,6 @@ def _put_together(
     layers = read_manifest(info.image_id)['layers'][:len(wanted)]
     add_image(layout, config, layers, None, {})
     store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
-    space.forget(IMAGE, image_id)
 
 
 @contextmanager

@@ -6,14 +6,16 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
-from contextlib import contextmanager
-from typing import Iterator
+from contextlib import contextmanager, suppress
+from typing import Iterator, Tuple
 
-from kiwi_stackbuild_plugin.errors import KiwiStashLocked
+from kiwi_stackbuild_plugin.errors import KiwiStashLocked, KiwiStashSystemFailed
 
-#: below /run/lock anybody may make directories, in /run only root
-_LOCK_DIR = '/run/kiwi-stackbuild'
+#: below /run/lock anybody may make directories, in these only root; the second
+#: where there is no /run, or none to write to
+_LOCK_DIRS = ('/run/kiwi-stackbuild', '/var/lib/kiwi-stackbuild')
 _FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -30,11 +32,12 @@ def locked(what: str, key: str, scope: str = '') -> Iterator[None]:
     fd = _take(path, f'{what} {key!r}')
     try:
         holder = {'pid': os.getpid(), 'since': time.strftime('%Y-%m-%d %H:%M:%S')}
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps(holder).encode(), 0)
+        with suppress(OSError):  # a full /run: whoever meets the lock gets no name
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(holder).encode(), 0)
         yield
     finally:
-        os.unlink(path)
+        _remove(path, fd)
         os.close(fd)
 
 
@@ -47,7 +50,7 @@ def in_use(what: str, key: str, scope: str = '') -> Iterator[None]:
         while fd is None:
             fd = os.open(path, _FLAGS, 0o600)
             fcntl.flock(fd, fcntl.LOCK_SH)
-            if not is_current(path, fd):
+            if not _is_current(path, fd):
                 os.close(fd)
                 fd = None
         yield
@@ -64,7 +67,7 @@ def unless_in_use(what: str, key: str, scope: str = '') -> Iterator[bool]:
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            free = is_current(path, fd)
+            free = _is_current(path, fd)
         except BlockingIOError:
             free = False
         yield free
@@ -76,18 +79,53 @@ def _let_go(path: str, fd: int) -> None:
     """Drop a lock; whoever is the last to hold it removes its file."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if is_current(path, fd):
-            os.unlink(path)
+        _remove(path, fd)
     except BlockingIOError:
         pass
     finally:
         os.close(fd)
 
 
+def _remove(path: str, fd: int) -> None:
+    """Remove the file of a lock that we hold, unless it is another's by now.
+
+    Somebody may have tidied it away. The lock ends with fd in any case.
+    """
+    with suppress(OSError):
+        if _is_current(path, fd):
+            os.unlink(path)
+
+
 def _lock_path(what: str, key: str, scope: str) -> str:
-    os.makedirs(_LOCK_DIR, mode=0o700, exist_ok=True)
     digest = hashlib.sha256(f'{what}\0{key}\0{scope}'.encode(errors='surrogateescape'))
-    return os.path.join(_LOCK_DIR, digest.hexdigest()[:32])
+    return os.path.join(_lock_directory(_LOCK_DIRS), digest.hexdigest()[:32])
+
+
+def _lock_directory(candidates: Tuple[str, ...]) -> str:
+    """Return the first directory that only we can write to, made if need be.
+
+    :raises KiwiStashSystemFailed: if there is none
+    """
+    reasons = []
+    for directory in candidates:
+        try:
+            with suppress(FileExistsError):
+                os.makedirs(directory, 0o700)
+            status = os.lstat(directory)
+            if not stat.S_ISDIR(status.st_mode):
+                reasons.append(f'{directory}: not a directory')
+            elif not os.access(directory, os.W_OK | os.X_OK):
+                reasons.append(f'{directory}: cannot be written to')
+            elif status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                reasons.append(f'{directory}: others can write to it')
+            else:
+                return directory
+        except OSError as issue:
+            reasons.append(f'{directory}: {issue.strerror}')
+    raise KiwiStashSystemFailed(
+        f'no lock can be made: {", ".join(reasons)}',
+        'runs find out about one another there: make one of them writable'
+    )
 
 
 def _take(path: str, what: str) -> int:
@@ -101,12 +139,12 @@ def _take(path: str, what: str) -> int:
             raise KiwiStashLocked(
                 f'{what} is in use by {holder}', 'try again when it has ended'
             ) from issue
-        if is_current(path, fd):
+        if _is_current(path, fd):
             return fd
         os.close(fd)
 
 
-def is_current(path: str, fd: int) -> bool:
+def _is_current(path: str, fd: int) -> bool:
     """Tell whether the lock file was not removed while we waited for it."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(fd))

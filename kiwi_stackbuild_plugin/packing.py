@@ -15,6 +15,13 @@ BATCH = 512
 LENGTH = 4
 
 
+class Truncated(OSError):
+    """The end of what was sent is missing."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EIO, 'the process that scans has ended')
+
+
 class Sink(Protocol):
     """What can be written to."""
 
@@ -58,12 +65,13 @@ def receive(
 
     :param head: the first bytes, that tell the length of the first batch
     :param copy: gets all bytes as well
-    :raises OSError: how the scan failed, or EIO where the end is missing
+    :raises OSError: how the scan failed; Truncated where the end is missing
     """
     while True:
-        data = stream.read(int.from_bytes(head, 'little'))
-        if not data:
-            raise OSError(errno.EIO, 'the process that scans has ended')
+        length = int.from_bytes(head, 'little')
+        data = stream.read(length)
+        if len(head) < LENGTH or len(data) < length:
+            raise Truncated
         if copy is not None:
             copy.write(head + data)
         document = marshal.loads(data)

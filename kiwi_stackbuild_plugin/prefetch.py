@@ -9,14 +9,16 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional
 
-from kiwi_stackbuild_plugin.packing import LENGTH, Sink, receive
 from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
+from kiwi_stackbuild_plugin.packing import LENGTH, Sink, Truncated, receive
 from kiwi_stackbuild_plugin.tree import EVERYTHING, Exclusion, scan
 
 #: a new interpreter, not a fork: a fork of a process that has had threads can
-#: hang; with our module path and nothing else of the environment
+#: hang; with our module path and nothing else of the environment. Python's own
+#: modules come first in it: there may be old ones of the same name beside us
 _PROGRAM = (
-    'import marshal, sys; sys.path[:] = marshal.load(sys.stdin.buffer); '
+    'import marshal, sys; sys.path += marshal.load(sys.stdin.buffer); '
     'from kiwi_stackbuild_plugin import scanner; scanner.%s()'
 )
 
@@ -40,12 +42,14 @@ class ScanAhead:
         """
         child, self._child = self._child, None
         child = child or _start(self._root_fd, self._exclusion)
+        head = b''
         try:
-            assert child.stdout
-            head = child.stdout.read(LENGTH)
+            if child is not None:
+                assert child.stdout
+                head = child.stdout.read(LENGTH)
             # an installation that a bare interpreter cannot find: no lead then
-            if head:
-                yield from receive(head, child.stdout, copy)
+            if child is not None and head:
+                yield from _received(head, child, copy)
             else:
                 yield from scan(self._root_fd, self._exclusion)
         finally:
@@ -54,8 +58,26 @@ class ScanAhead:
     def close(self) -> None:
         """End a scan that nobody asked for."""
         child, self._child = self._child, None
-        if child is not None:
-            _stop(child)
+        _stop(child)
+
+
+def _received(
+    head: bytes, child: subprocess.Popen[bytes], copy: Optional[Sink]
+) -> Iterator[Entry]:
+    """Yield what a child sends.
+
+    :raises KiwiStashSystemFailed: if it ended on the way
+    """
+    assert child.stdout
+    try:
+        yield from receive(head, child.stdout, copy)
+    except Truncated as issue:
+        status = child.wait()
+        raise KiwiStashSystemFailed(
+            'the process that scans was ended '
+            + (f'by signal {-status}' if status < 0 else f'with exit status {status}'),
+            'signal 9 may be that of the kernel, short of memory' if status == -9 else ''
+        ) from issue
 
 
 def scan_ahead(root_fd: int, exclusion: Exclusion = EVERYTHING) -> Iterator[Entry]:
@@ -80,11 +102,12 @@ def read_ahead(root_fd: int) -> Iterator[None]:
     try:
         yield
     finally:
-        child.kill()
+        if child is not None:
+            child.kill()
         _stop(child)
 
 
-def _start(root_fd: int, exclusion: Exclusion) -> subprocess.Popen[bytes]:
+def _start(root_fd: int, exclusion: Exclusion) -> Optional[subprocess.Popen[bytes]]:
     pattern = exclusion.pattern
     return _begin(
         'work', root_fd, tuple(exclusion.paths), tuple(exclusion.contents),
@@ -92,13 +115,21 @@ def _start(root_fd: int, exclusion: Exclusion) -> subprocess.Popen[bytes]:
     )
 
 
-def _begin(task: str, root_fd: int, *job: Any) -> subprocess.Popen[bytes]:
-    """Start a function of scanner; a directory and values are its job."""
-    child = subprocess.Popen(
-        [sys.executable, '-I', '-S', '-c', _PROGRAM % task],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        pass_fds=(root_fd,), bufsize=1 << 18
-    )
+def _begin(task: str, root_fd: int, *job: Any) -> Optional[subprocess.Popen[bytes]]:
+    """Start a function of scanner; a directory and values are its job.
+
+    :returns: None where Python itself cannot be started again
+    """
+    if not sys.executable:
+        return None
+    try:
+        child = subprocess.Popen(
+            [sys.executable, '-I', '-S', '-c', _PROGRAM % task],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            pass_fds=(root_fd,), bufsize=1 << 18
+        )
+    except OSError:
+        return None
     assert child.stdin
     try:
         child.stdin.write(marshal.dumps(_module_path()) + marshal.dumps((root_fd, *job)))
@@ -108,13 +139,15 @@ def _begin(task: str, root_fd: int, *job: Any) -> subprocess.Popen[bytes]:
     return child
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
+def _stop(child: Optional[subprocess.Popen[bytes]]) -> None:
+    if child is None:
+        return
     assert child.stdout
     child.stdout.close()
     child.wait()
 
 
 def _module_path() -> List[str]:
-    """Return sys.path, led by where we are: an editable install is not in it."""
+    """Return where we are, for an editable install is not in sys.path, and that."""
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return [here, *sys.path]
+    return [here, *(path for path in sys.path if isinstance(path, str))]

@@ -23,7 +23,7 @@ from kiwi_stackbuild_plugin.image import (
 )
 from kiwi_stackbuild_plugin.store import add_image, network_timeout
 from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
-from kiwi_stackbuild_plugin.workspace import IMAGE, Workspace
+from kiwi_stackbuild_plugin.workspace import Workspace
 
 #: skopeo waits 1 s and 2 s in between; podman has retries of its own
 _RETRIES = ['--retry-times=2']
@@ -83,7 +83,8 @@ def copy_in(
 ) -> str:
     """Bring an image of any skopeo transport into the storage, return its ID.
 
-    It gets no name: a name written in an archive must not move one of ours.
+    It gets no name: a name written in an archive must not move one of ours. It
+    goes with the workspace, unless store.keep_added() is asked to keep it.
 
     :param offer: what inspect_offer() found behind the reference
     """
@@ -91,7 +92,6 @@ def copy_in(
         space, reference, offer.image_id, _platform('--override-'),
         access.options('src-'), network_timeout()
     )
-    space.forget(IMAGE, offer.image_id)
     return offer.image_id
 
 

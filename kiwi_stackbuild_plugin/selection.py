@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from fnmatch import translate
-from typing import Callable, FrozenSet, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional
 
 from kiwi_stackbuild_plugin.entry import Entry
 
@@ -42,24 +42,6 @@ def make_exclusion(
         frozenset(paths), frozenset(hollow),
         re.compile(b'|'.join(globs), re.DOTALL) if globs else None
     )
-
-
-def find_mounts(root: str) -> FrozenSet[bytes]:
-    """Return the paths below a root on which other file systems are mounted.
-
-    Source: proc(5), /proc/self/mountinfo, field 5.
-    """
-    top = os.fsencode(os.path.realpath(root)).rstrip(b'/') + b'/'
-    found = set()
-    with open('/proc/self/mountinfo', 'rb') as mountinfo:
-        for line in mountinfo:
-            point = re.sub(
-                rb'\\([0-7]{3})', lambda match: bytes([int(match[1], 8)]),
-                line.split(b' ')[4]
-            )
-            if point.startswith(top):
-                found.add(point[len(top):])
-    return frozenset(found)
 
 
 def storable(

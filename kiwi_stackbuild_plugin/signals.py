@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Iterator, Optional
 
@@ -38,13 +39,30 @@ class Interrupted(BaseException):
 def clean_exit() -> Iterator[None]:
     """Run a block so that SIGINT, SIGTERM and SIGHUP end it in good order.
 
-    The process then exits with 128 plus the signal's number. Outside the main
-    thread, where signals cannot be handled, the block just runs.
+    The process then exits with 128 plus the signal's number. A signal that is
+    ignored stays so (nohup, a job in the background). Outside the main thread,
+    where signals cannot be handled, the block just runs.
 
     :raises KiwiStashSystemFailed: for an OSError
     """
     with _one_line(), _escaped(), _handled():
+        _mend_standard_streams()
         yield
+
+
+def _mend_standard_streams() -> None:
+    """Keep what we open from getting the number of a stream that was closed.
+
+    Else a tool would take it for its stdin, stdout or stderr. What a locale
+    has no character for is escaped.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
 
 
 @contextmanager
@@ -68,10 +86,21 @@ def _one_line() -> Iterator[None]:
         yield
     except OSError as issue:
         name = issue.filename
-        where = f'{os.fsdecode(name)!r}: ' if isinstance(name, (str, bytes)) else ''
+        where = f'{os.fsdecode(name)!r}: ' if isinstance(name, (str, bytes)) else (
+            'the current directory: ' if _is_nowhere() else ''
+        )
         raise KiwiStashSystemFailed(
             f'{where}{issue.strerror or issue}', _HINTS.get(issue.errno or 0, '')
         ) from issue
+
+
+def _is_nowhere() -> bool:
+    """Tell whether the current directory was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 @contextmanager
@@ -79,12 +108,18 @@ def _handled() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _raise) for number in _SIGNALS}
+    before = {
+        number: signal.signal(number, _raise) for number in _SIGNALS
+        # None: handled by what is not Python
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    }
     try:
         yield
     except Interrupted as stop:
         log.error('ended by signal %s', signal.Signals(stop.number).name)
-        sys.stdout.flush()
+        with suppress(OSError, ValueError):
+            if sys.stdout:
+                sys.stdout.flush()
         logging.shutdown()
         os._exit(128 + stop.number)
     finally:

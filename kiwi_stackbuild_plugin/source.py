@@ -16,10 +16,9 @@ from kiwi_stackbuild_plugin.description import BASE_FILES, IMAGE_DIR, read_file
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashNotStorable, KiwiStashRootInvalid, printable_path
 )
+from kiwi_stackbuild_plugin.mounts import find_mounts
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
-from kiwi_stackbuild_plugin.selection import (
-    find_mounts, make_exclusion, storable
-)
+from kiwi_stackbuild_plugin.selection import make_exclusion, storable
 from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import Exclusion, open_below

@@ -42,12 +42,15 @@ def stackbuild(request: StackbuildRequest) -> str:
     :raises KiwiError: from kiwi's own build
     """
     started = time.monotonic()
-    store.require_storage_tools()
-    require_tools(['cp'])
-    lookup = _make_lookup(request)
-    target = check_target(request.target_dir)
-    with locked('the root tree', os.path.realpath(target.image_root)):
+    with ExitStack() as held:
         with clean_exit():
+            store.require_storage_tools()
+            require_tools(['cp'])
+            lookup = _make_lookup(request)
+            target = check_target(request.target_dir)
+            held.enter_context(
+                locked('the root tree', os.path.realpath(target.image_root))
+            )
             plan = _prepare_root(request, target, lookup)
         if request.dry_run:
             return plan.text
@@ -57,7 +60,8 @@ def stackbuild(request: StackbuildRequest) -> str:
         )
         with without_import(plan.imported is not None):
             kiwi_call.run(plan.call)
-        mark_finished(target)
+        with clean_exit():
+            mark_finished(target)
     return ''
 
 
@@ -99,5 +103,6 @@ def _prepare_root(
         check_links(root)
         record_origin(root, images)
         publish(target, root)
+        store.keep_added(space, images[0])
         plan.place_beside(target.build_dir)
     return plan

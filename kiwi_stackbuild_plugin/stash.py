@@ -97,6 +97,7 @@ class _Job:
         return watch(entries, self.tree.fd, self.extras)
 
 
+@clean_exit()
 def stash(request: StashRequest) -> str:
     """Store a root tree in podman's storage.
 
@@ -108,7 +109,7 @@ def stash(request: StashRequest) -> str:
     check_exports(request.exports)
     chain_limit()
     timestamp()
-    with clean_exit(), ExitStack() as stack:
+    with ExitStack() as stack:
         tree = stack.enter_context(open_root(request.root))
         description = read_root_description(tree.fd)
         name = _stash_name(request, tree, description)
@@ -134,7 +135,6 @@ def stash(request: StashRequest) -> str:
             ImageDocuments(base.info.image_id)
         )) if base else None
         return _store_tree(job, base, documents, extra)
-    raise AssertionError('not reached: clean_exit() swallows nothing')
 
 
 def _stash_name(

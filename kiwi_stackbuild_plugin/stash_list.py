@@ -20,6 +20,7 @@ from kiwi_stackbuild_plugin.registry import (
     list_repositories, list_tags, read_remote
 )
 from kiwi_stackbuild_plugin.resolve import check_registry
+from kiwi_stackbuild_plugin.signals import clean_exit
 
 log = logging.getLogger('kiwi')
 
@@ -29,6 +30,7 @@ __all__ = ['StashInfo', 'format_json', 'format_table', 'list_remote', 'list_stas
 _PARALLEL = 8
 
 
+@clean_exit()
 def list_stashes(name: Optional[str] = None) -> List[StashInfo]:
     """Return the stashes that are stored, sorted by name and tag.
 
@@ -65,6 +67,7 @@ def _split(full_name: str) -> Tuple[str, str]:
     return name[len(prefix):] if name.startswith(prefix) else name, tag
 
 
+@clean_exit()
 def list_remote(
     place: str, name: Optional[str], access: Access
 ) -> List[StashInfo]:
@@ -87,10 +90,14 @@ def list_remote(
             full for repository in _repositories(host, prefix, access)
             for full in _names(repository, access)
         ]
-    with ThreadPoolExecutor(_PARALLEL) as pool:
+    pool = ThreadPoolExecutor(_PARALLEL)
+    try:
         found = list(pool.map(
             lambda full: _remote(full, access, name is not None), names
         ))
+    finally:
+        # who interrupts us does not wait for a registry
+        pool.shutdown(wait=False, cancel_futures=True)
     return [stash for stash in found if stash is not None]
 
 

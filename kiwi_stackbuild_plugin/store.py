@@ -23,6 +23,10 @@ from kiwi_stackbuild_plugin.workspace import IMAGE, MOUNT, Workspace
 LOCAL = 'localhost'
 #: what a run holds a lock on as long as it has an image mounted
 _MOUNTED = 'the mounted image'
+#: and as long as it needs an image that it, or another one, has added
+_ADDED = 'the added image'
+#: the name of an image that came without one and is needed after the run
+_KEPT = f'{LOCAL}/kiwi-imported'
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
@@ -110,8 +114,9 @@ def mounted(space: Workspace, image_id: str) -> Iterator[str]:
         try:
             yield path
         finally:
-            _unmount(image_id)
-            space.forget(MOUNT, image_id)
+            # if not, the workspace tries again, and so does the next run
+            if not _unmount(image_id):
+                space.forget(MOUNT, image_id)
 
 
 def _mount(image_id: str) -> str:
@@ -126,11 +131,21 @@ def _mount(image_id: str) -> str:
     return result.stdout.strip()
 
 
-def _unmount(image_id: str) -> None:
-    """Take back one mount of an image; others may have it mounted too."""
-    result = run_command(['podman', 'image', 'unmount', image_id], check=False)
-    if result.returncode:
-        _repair_mount(image_id, result.stderr)
+def _unmount(image_id: str) -> str:
+    """Take back one mount of an image; others may have it mounted too.
+
+    :returns: why it stays mounted; nothing if it does not
+    """
+    try:
+        result = run_command(['podman', 'image', 'unmount', image_id], check=False)
+    except KiwiStashToolFailed as issue:
+        return issue.summary
+    if (
+        result.returncode == 0 or _is_unknown(result.stderr)
+        or _repair_mount(image_id, result.stderr)
+    ):
+        return ''
+    return reason_of(result)
 
 
 def _repair_mount(image_id: str, stderr: str) -> bool:
@@ -170,7 +185,7 @@ def add_image(
     :param is_new: it is known not to be there
     :returns: digest of the stored manifest
     """
-    there = None if is_new else find_image(image_id)
+    there = None if is_new else find_added(space, image_id)
     if there is not None:
         return there.digest
     space.note(IMAGE, image_id)
@@ -182,6 +197,23 @@ def add_image(
         ], timeout=timeout)
     with open(digest, encoding='ascii') as text:
         return text.read().strip()
+
+
+def find_added(space: Workspace, image_id: str) -> Optional[ImageInfo]:
+    """Return an image that may be another run's for now; it stays till we end."""
+    if image_id not in space.used:
+        space.held.enter_context(in_use(_ADDED, image_id, storage_key()))
+        space.used.add(image_id)
+    return find_image(image_id)
+
+
+def keep_added(space: Workspace, info: ImageInfo) -> None:
+    """Give an image that came out of an archive a name, so that it stays.
+
+    Of ours: one written in the archive must not move one that is stored.
+    """
+    if info.image_id in space.used and not info.names:
+        tag_image(space, info.image_id, f'{_KEPT}:{info.image_id[:12]}')
 
 
 def tag_image(space: Workspace, image_id: str, name: str) -> None:
@@ -202,18 +234,24 @@ def unmount_unused(image_id: str) -> bool:
     count that is too high does no harm, one too low pulls a tree away.
     """
     with unless_in_use(_MOUNTED, image_id, storage_key()) as free:
-        if free:
-            _unmount(image_id)
+        reason = _unmount(image_id) if free else ''
+    if reason:
+        raise KiwiStashToolFailed(f'{image_id[:12]} stays mounted: {reason}')
     return free
 
 
-def remove_unnamed(image_id: str) -> None:
+def remove_unnamed(image_id: str) -> bool:
     """Remove an image that we added, unless it has a name by now.
 
     Not by podman, which removes the unnamed images below as well.
+
+    :returns: False if another run uses it and it stays for now
+    :raises KiwiStashToolFailed: if it stays
     """
-    info = find_image(image_id)
-    if info is not None and not info.names:
-        run_command(
-            ['skopeo', 'delete', f'containers-storage:@{image_id}'], check=False
-        )
+    with unless_in_use(_ADDED, image_id, storage_key()) as free:
+        info = find_image(image_id)
+        if info is None or info.names:
+            return True
+        if free:
+            run_command(['skopeo', 'delete', f'containers-storage:@{image_id}'])
+    return free

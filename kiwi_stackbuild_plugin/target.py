@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import contextmanager
+import stat
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Iterator, List
+from typing import Iterator, List, Set
 
 from kiwi_stackbuild_plugin.command import remove_tree, run_command
-from kiwi_stackbuild_plugin.errors import KiwiStashTargetInvalid
-from kiwi_stackbuild_plugin.selection import find_mounts
+from kiwi_stackbuild_plugin.errors import KiwiStashTargetInvalid, printable_path
+from kiwi_stackbuild_plugin.mounts import mount_points, processes_in
 
 log = logging.getLogger('kiwi')
+
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,15 @@ def check_target(path: str) -> Target:
                 f'--target-dir {path!r}: {directory!r} is not a directory'
             )
     _check_writable(target.build_dir, path)
-    if os.path.lexists(target.image_root) and not os.path.lexists(target.marker):
-        raise KiwiStashTargetInvalid(
-            f'--target-dir {path!r}: {target.image_root!r} is there from an '
-            'earlier run',
-            'remove it, or choose another target directory'
-        )
+    _check_owner(target.build_dir)
+    if os.path.lexists(target.image_root):
+        if not _is_unfinished(target):
+            raise KiwiStashTargetInvalid(
+                f'--target-dir {path!r}: {target.image_root!r} is there from an '
+                'earlier run',
+                'remove it, or choose another target directory'
+            )
+        _check_idle(target)
     return target
 
 
@@ -75,6 +81,21 @@ def _check_writable(directory: str, path: str) -> None:
         )
 
 
+def _check_owner(directory: str) -> None:
+    """Look whether a directory of our choice was put there by another user.
+
+    :raises KiwiStashTargetInvalid: if so, where anybody can put one
+    """
+    if not os.path.lexists(directory):
+        return
+    owner = os.lstat(directory).st_uid
+    if os.stat(os.path.dirname(directory)).st_mode & stat.S_IWOTH and owner != os.geteuid():
+        raise KiwiStashTargetInvalid(
+            f'{directory!r} belongs to another user ({owner}), and anybody can write '
+            'where it is', 'choose a target directory that others cannot write to'
+        )
+
+
 @contextmanager
 def made_directories(target: Target) -> Iterator[None]:
     """Make the build directory for a block; if that fails, take it back."""
@@ -85,7 +106,10 @@ def made_directories(target: Target) -> Iterator[None]:
         directory = os.path.dirname(directory)
     try:
         try:
-            os.makedirs(target.build_dir, exist_ok=True)
+            for directory in reversed(made):
+                os.makedirs(directory, exist_ok=True)
+                _check_owner(directory)
+            _check_owner(target.build_dir)
         except OSError as issue:
             raise KiwiStashTargetInvalid(
                 f'--target-dir {target.path!r}: {issue.filename!r} cannot be '
@@ -101,21 +125,46 @@ def made_directories(target: Target) -> Iterator[None]:
         raise
 
 
-def _unmount_unfinished(target: Target) -> None:
-    """Take back what is mounted in the root that an earlier failed run left.
+def _take_back_mounts(target: Target) -> None:
+    """Unmount what is mounted in the root that an earlier run left, and at it.
 
-    :raises KiwiStashTargetInvalid: if something stays mounted in it
+    kiwi binds the root onto itself; what one of its scripts, or a user, mounted
+    there is only unmounted as well, and named.
+
+    :raises KiwiStashTargetInvalid: if something stays mounted
     """
     log.info('Removing the unfinished %s', target.image_root)
-    for _ in range(2):
-        for path in sorted(find_mounts(target.image_root), reverse=True):
-            point = os.path.join(os.fsencode(target.image_root), path)
+    told: Set[bytes] = set()
+    before, points = 0, mount_points(target.image_root)
+    while points and len(points) != before:
+        for point in reversed(points):
+            if point not in told:
+                log.info('Unmounting %s', printable_path(point))
+            told.add(point)
             run_command(['umount', '--', os.fsdecode(point)], check=False)
-    mounted = find_mounts(target.image_root)
-    if mounted:
+        before, points = len(points), mount_points(target.image_root)
+    if points:
+        holders = processes_in(target.image_root)
         raise KiwiStashTargetInvalid(
-            f'{target.image_root!r}: {os.fsdecode(min(mounted))!r} in it is '
-            'still mounted', 'unmount it, then try again'
+            f'{os.fsdecode(points[-1])!r} is still mounted'
+            + (f', in use by process {", ".join(holders[:_SHOWN])}' if holders else ''),
+            'unmount it, then try again'
+        )
+
+
+def _check_idle(target: Target) -> None:
+    """Look whether something of a killed run still works in its root.
+
+    kiwi leaves the programs it has started in the root behind when it is killed.
+
+    :raises KiwiStashTargetInvalid: naming the processes
+    """
+    processes = processes_in(target.image_root, chrooted_only=True)
+    if processes:
+        raise KiwiStashTargetInvalid(
+            f'{target.image_root!r}: a program of an earlier run still works '
+            f'there: process {", ".join(processes[:_SHOWN])}',
+            'wait for its end, or end it, then try again'
         )
 
 
@@ -127,18 +176,37 @@ def publish(target: Target, staged: str) -> None:
 
     :raises KiwiStashTargetInvalid: if something stays mounted in it
     """
-    with open(target.marker, 'w', encoding='ascii'):
-        pass
+    _write_marker(target)
     if not os.path.lexists(target.image_root):
         os.rename(staged, target.image_root)
         return
-    _unmount_unfinished(target)
+    _check_idle(target)
+    _take_back_mounts(target)
     replaced = f'{staged}.replaced'
     os.rename(target.image_root, replaced)
     os.rename(staged, target.image_root)
     remove_tree(replaced)
 
 
+def _write_marker(target: Target) -> None:
+    """Make the marker, unless there is ours; never through a link."""
+    try:
+        os.close(os.open(target.marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError:
+        if not _is_unfinished(target):
+            raise
+
+
+def _is_unfinished(target: Target) -> bool:
+    """Tell whether a run of this user marked image-root; others may write there."""
+    try:
+        status = os.lstat(target.marker)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+
+
 def mark_finished(target: Target) -> None:
     """Note that kiwi has built from image-root."""
-    os.unlink(target.marker)
+    with suppress(FileNotFoundError):
+        os.unlink(target.marker)

@@ -2,21 +2,21 @@
 """Temporary directories that tell whether their owner lives."""
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import re
 import secrets
 import stat
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Iterator, List, Tuple
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Iterator, List, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.command import remove_tree
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashTargetInvalid, KiwiStashToolFailed
 )
-from kiwi_stackbuild_plugin.locks import is_current
 
 log = logging.getLogger('kiwi')
 
@@ -29,13 +29,31 @@ _IMAGE_ID = re.compile('[0-9a-f]{64}')
 _OWNER = 'owner.lock'
 _JOURNAL = 'journal'
 PREFIX = '.kiwi-stash-'
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: skopeo takes what follows a colon for a tag; nothing else needs to be quoted
+_PLAIN = re.compile(r'[\w./+~=,@-]*', re.ASCII)
+#: somebody takes away what we make as often as this only to hinder us
+_ATTEMPTS = 100
+#: removed meanwhile, or something else has the name
+_TAKEN_AWAY = (errno.ENOENT, errno.EEXIST, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A temporary directory of one run, with a journal of what to undo."""
+    """A temporary directory of one run, with a journal of what to undo.
+
+    path: how we and the tools reach it, not always its name
+    name, parent_fd: where it is, to remove it
+    held: what ends before the notes are undone
+    used: images that other runs must not take back meanwhile
+    """
 
     path: str
+    name: str = ''
+    parent_fd: int = -1
+    held: ExitStack = field(default_factory=ExitStack, compare=False)
+    used: Set[str] = field(default_factory=set, compare=False)
 
     def note(self, kind: str, value: str) -> None:
         """Remember that something must be undone, before it is done."""
@@ -46,17 +64,22 @@ class Workspace:
         self._append('-', kind, value)
 
     def _append(self, sign: str, kind: str, value: str) -> None:
-        with open(os.path.join(self.path, _JOURNAL), 'ab') as journal:
-            journal.write(os.fsencode(f'{sign}{kind} {value}\n'))
+        fd = os.open(
+            os.path.join(self.path, _JOURNAL),
+            _FILE | os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600
+        )
+        with open(fd, 'ab') as journal:
+            journal.write(os.fsencode(f'{sign}{kind} {_on_one_line(value)}\n'))
 
     def open_notes(self) -> List[Note]:
         """Return what has not been undone, newest first."""
         notes: List[Note] = []
         try:
-            with open(os.path.join(self.path, _JOURNAL), 'rb') as journal:
-                lines = os.fsdecode(journal.read()).splitlines()
-        except FileNotFoundError:
+            fd = os.open(os.path.join(self.path, _JOURNAL), _FILE | os.O_RDONLY)
+        except OSError:
             return notes
+        with open(fd, 'rb') as journal:
+            lines = os.fsdecode(journal.read()).split('\n')
         for line in lines:
             kind, _, value = line[1:].partition(' ')
             if kind != STORAGE and not _IMAGE_ID.fullmatch(value):
@@ -67,6 +90,17 @@ class Workspace:
                 notes.remove((kind, value))
         return notes
 
+    def is_of_storage(self, key: str) -> bool:
+        """Tell whether what it notes is in the storage of a key."""
+        return all(
+            value == _on_one_line(key)
+            for kind, value in self.open_notes() if kind == STORAGE
+        )
+
+
+def _on_one_line(value: str) -> str:
+    return value.replace('\\', '\\\\').replace('\n', '\\n')
+
 
 @contextmanager
 def workspace(parent: str) -> Iterator[Workspace]:
@@ -75,67 +109,121 @@ def workspace(parent: str) -> Iterator[Workspace]:
     :param parent: existing directory to make it in
     :raises KiwiStashTargetInvalid: if it cannot be written to
     """
-    path = os.path.join(parent, PREFIX + secrets.token_hex(8))
-    owner = None
+    parent = os.path.abspath(parent)
+    open_fds: List[int] = []
+    space = None
     try:
-        owner = _make_owned(path)
-        yield Workspace(path)
+        space = _make(parent, open_fds)
+        yield space
     finally:
-        remove(path)
-        if owner is not None:
-            os.close(owner)
+        if space is not None:
+            remove(space)
+        for fd in reversed(open_fds):
+            os.close(fd)
 
 
-def _make_owned(path: str) -> int:
-    """Make a directory and its lock, again where a sweep takes it for abandoned."""
+def _make(parent: str, open_fds: List[int]) -> Workspace:
+    """Make a directory and its lock, under another name where it is taken away.
+
+    A sweep takes it for abandoned as long as it has no lock. A name is used
+    once: what is there at a second try may be another user's.
+
+    :param open_fds: gets what is open as long as the directory is ours
+    """
     try:
-        while True:
+        parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        open_fds.append(parent_fd)
+        for _ in range(_ATTEMPTS):
+            name = PREFIX + secrets.token_hex(8)
             try:
-                _make_directory(path)
-                owner = os.open(
-                    os.path.join(path, _OWNER), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600
-                )
-            except FileNotFoundError:
-                if not os.path.isdir(os.path.dirname(path)):
-                    raise
+                os.mkdir(name, 0o700, dir_fd=parent_fd)
+            except FileExistsError:
                 continue
-            fcntl.flock(owner, fcntl.LOCK_EX)
-            if is_current(os.path.join(path, _OWNER), owner):
-                return owner
-            os.close(owner)
+            fds = _take(parent_fd, name, os.O_CREAT | os.O_EXCL, fcntl.LOCK_EX)
+            if fds:
+                open_fds += fds
+                return Workspace(_path(parent, name, parent_fd, fds[0]), name, parent_fd)
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=parent_fd)
+        raise OSError(errno.EPERM, 'what is made there does not stay ours')
     except OSError as issue:
         raise KiwiStashTargetInvalid(
-            f'{os.path.dirname(path)!r}: no temporary directory can be made '
-            f'there: {issue.strerror}'
+            f'{parent!r}: no temporary directory can be made there: {issue.strerror}'
         ) from issue
 
 
-def _make_directory(path: str) -> None:
+def _take(parent_fd: int, name: str, flags: int, how: int) -> Optional[List[int]]:
+    """Open a directory of ours and lock it.
+
+    :param flags: more flags for the opening of the lock
+    :param how: of flock(2)
+    :returns: directory and lock, to be closed; None if it is not ours, or gone
+    :raises OSError: if it cannot be locked; EAGAIN if its owner lives
+    """
+    fds: List[int] = []
     try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
+        fds.append(os.open(name, _DIRECTORY, dir_fd=parent_fd))
+        if _is_private(fds[0]):
+            fds.append(os.open(_OWNER, _FILE | os.O_RDWR | flags, 0o600, dir_fd=fds[0]))
+            fcntl.flock(fds[1], how)
+            if os.fstat(fds[1]).st_nlink:
+                found, fds = fds, []
+                return found
+    except OSError as issue:
+        if issue.errno not in _TAKEN_AWAY:
+            raise
+    finally:
+        for fd in fds:
+            os.close(fd)
+    return None
 
 
-def remove(path: str) -> None:
+def _is_private(fd: int) -> bool:
+    """Tell whether only this user can have made, and can write, a directory."""
+    status = os.fstat(fd)
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def _path(parent: str, name: str, parent_fd: int, fd: int) -> str:
+    """Return a path that nobody can turn, and no tool misreads.
+
+    That is the plain one, but for a parent where others can rename what is
+    ours (no sticky bit) or one with a colon in its name, say.
+    """
+    mode = os.fstat(parent_fd).st_mode
+    if _PLAIN.fullmatch(parent) and (not mode & stat.S_IWOTH or mode & stat.S_ISVTX):
+        return os.path.join(parent, name)
+    return f'/proc/{os.getpid()}/fd/{fd}'
+
+
+def remove(space: Workspace) -> None:
     """Remove a directory of ours; its lock goes last.
 
-    A kill on the way leaves what the next sweep finds.
+    A kill on the way leaves what the next sweep finds. So do notes of what
+    could not be undone: lock and journal stay for another try.
     """
     try:
-        names = os.listdir(path)
+        names = os.listdir(space.path)
     except OSError:
         return
+    kept = (_OWNER, _JOURNAL) if _is_open(space) else ()
     try:
         for name in sorted(names, key=lambda name: (name == _OWNER, name == _JOURNAL)):
-            below = os.path.join(path, name)
+            below = os.path.join(space.path, name)
+            if name in kept:
+                continue
             if os.path.isdir(below) and not os.path.islink(below):
                 remove_tree(below)
             else:
                 os.unlink(below)
-        os.rmdir(path)
+        if not kept:
+            os.rmdir(space.name, dir_fd=space.parent_fd)
     except (OSError, KiwiStashToolFailed) as issue:
-        log.warning('%s is left behind: %s', path, issue)
+        log.warning('%s is left behind: %s', space.path, issue)
+
+
+def _is_open(space: Workspace) -> bool:
+    return any(kind != STORAGE for kind, _ in space.open_notes())
 
 
 def find_abandoned(parent: str) -> Iterator[Workspace]:
@@ -143,37 +231,37 @@ def find_abandoned(parent: str) -> Iterator[Workspace]:
 
     Only what belongs to this user: others can write where temporary files are.
     """
+    parent = os.path.abspath(parent)
     try:
-        names = sorted(os.listdir(parent))
+        parent_fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return
-    for name in names:
-        path = os.path.join(parent, name)
-        if not name.startswith(PREFIX) or not _is_ours(path):
-            continue
-        try:
-            # killed before the lock was there, or after it was removed
-            os.rmdir(path)
-            continue
-        except OSError:
-            pass
-        try:
-            owner = os.open(os.path.join(path, _OWNER), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.exists(os.path.join(path, _OWNER)):
-                yield Workspace(path)
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(owner)
-
-
-def _is_ours(path: str) -> bool:
     try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+        for name in sorted(os.listdir(parent_fd)):
+            if name.startswith(PREFIX) and not _remove_empty(parent_fd, name):
+                yield from _abandoned(parent, name, parent_fd)
+    finally:
+        os.close(parent_fd)
+
+
+def _remove_empty(parent_fd: int, name: str) -> bool:
+    """Remove what was killed before the lock was there, or after it was removed."""
+    with suppress(OSError):
+        status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        if status.st_uid == os.geteuid():
+            os.rmdir(name, dir_fd=parent_fd)
+            return True
+    return False
+
+
+def _abandoned(parent: str, name: str, parent_fd: int) -> Iterator[Workspace]:
+    try:
+        fds = _take(parent_fd, name, 0, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return
+    if fds:
+        try:
+            yield Workspace(_path(parent, name, parent_fd, fds[0]), name, parent_fd)
+        finally:
+            for fd in fds:
+                os.close(fd)

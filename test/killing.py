@@ -153,17 +153,12 @@ class Killer:
         found: List[Dict[str, Any]] = json.loads(output)
         return found
 
-    def remove_kiwis_files(self) -> None:
-        """Remove what kiwi itself leaves when it is killed reading XML."""
-        for path in self.storage.temp_dir.glob('kiwi_xslt-*'):
-            path.unlink()
-
     def check_nothing_left(self) -> None:
         """Hold that a successful run has cleaned up behind the killed ones."""
         self.note_published()
         assert {image['Id'] for image in self.images()} <= self.published
         assert layers_of_no_image(self.storage) == set()
-        self.remove_kiwis_files()
+        self.storage.remove_kiwis_files()
         assert os.listdir(self.storage.temp_dir) == []
         assert not (self.root / 'image/.stash.json.new').exists()
         merged = [

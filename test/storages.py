@@ -102,6 +102,11 @@ class Storage:
         """Take a mount back."""
         self.run('podman', 'image', 'unmount', name)
 
+    def remove_kiwis_files(self) -> None:
+        """Remove what kiwi itself leaves when it is killed."""
+        for path in self.temp_dir.glob('kiwi_*'):
+            path.unlink()
+
     def left_overs(self) -> List[str]:
         """Return mounts and temporary files that should not be there."""
         mounted = [

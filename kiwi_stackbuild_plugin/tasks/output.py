@@ -25,9 +25,18 @@ def keep_stdout_clean() -> None:
 
 
 def print_text(text: str) -> None:
-    """Print to stdout; a reader that has gone (head, a pager) is no error."""
+    """Print to stdout; a reader that has gone (head, a pager) is no error.
+
+    :raises KiwiStashSystemFailed: if it cannot be written to, a full disk say
+    """
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as issue:
         # Python would complain once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(issue, BrokenPipeError):
+            return
+        from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
+        raise KiwiStashSystemFailed(
+            f'stdout cannot be written to: {issue.strerror}'
+        ) from issue

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import List
 
 import pytest
 from killing import Killer, kill_imports, kill_stashes, start
-from storages import Storage
+from storages import Storage, image_root, mounts_below
+from trees import CONFIG
 
 from kiwi_stackbuild_plugin import locks
 
@@ -117,3 +121,79 @@ def test_killed_copy_out_leaves_the_earlier_archive(
     storage.kiwi(*words)
     assert archive.read_bytes() != before
     assert [path.name for path in archive.parent.iterdir()] == ['stash.tar']
+
+
+def give_programs(root: Path, *names: str) -> None:
+    """Copy programs into a root, with the libraries they need."""
+    (root / 'bin').symlink_to('usr/bin')
+    for name in names:
+        program = shutil.which(name)
+        assert program
+        needed = subprocess.run(
+            ['ldd', program], capture_output=True, text=True, check=True
+        ).stdout
+        shutil.copy(program, root / 'usr/bin' / name)
+        for path in re.findall(r'/\S+', needed):
+            (root / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, root / path[1:])
+
+
+def stash_what_can_be_extended(storage: Storage, root: Path) -> None:
+    """Stash a root in which kiwi can run a script."""
+    (root / 'image/config.xml').write_text(CONFIG.format(
+        schema='7.4', name='small'
+    ).replace('<packages', (
+        '<repository type="apt-deb"><source path="dir:///nonexistent"/></repository>\n'
+        '  <packages'
+    )))
+    give_programs(root, 'sh', 'sleep', 'touch')
+    storage.kiwi('stash', '--root', str(root))
+
+
+def write_extension(where: Path, script: str) -> None:
+    """Write a description whose script kiwi runs in the root."""
+    where.mkdir(exist_ok=True)
+    (where / 'config.xml').write_text('<image stashed="small" name="extended"/>')
+    (where / 'config.sh').write_text(f'#!/bin/sh\n{script}\n')
+    (where / 'config.sh').chmod(0o755)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_killed_while_kiwi_works(
+    storage: Storage, root: Path, tmp_path: Path, fast: List[str],
+    number: signal.Signals
+) -> None:
+    """kiwi's mounts stay behind, and its script, which goes on for a while."""
+    stash_what_can_be_extended(storage, root)
+    target = tmp_path / 'out'
+    words = ('stackbuild', f'--description={tmp_path}/ext', f'--target-dir={target}')
+    write_extension(tmp_path / 'ext', 'touch /etc/started; exec sleep 1000')
+    process = start(storage, *words)
+    while not (image_root(target) / 'etc/started').exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == -number
+    write_extension(tmp_path / 'ext', ':')
+    refused = storage.kiwi(*words, options=fast, check=False)
+    told = re.search(
+        r'still works there: process (\d+) \(sleep\)', refused.stdout + refused.stderr
+    )
+    assert refused.returncode == 1 and told
+    assert (image_root(target) / 'etc/started').exists()
+    os.kill(int(told[1]), signal.SIGKILL)
+    place = image_root(target) / 'mine here'
+    place.mkdir()
+    for _ in range(2):
+        subprocess.run(['mount', '-t', 'tmpfs', 'none', place], check=True)
+    with open(place / 'held', 'w'):
+        refused = storage.kiwi(*words, options=fast, check=False)
+        assert refused.returncode == 1 and re.search(
+            rf'still mounted, in use by process .*{os.getpid()} \(',
+            refused.stdout + refused.stderr
+        )
+    storage.kiwi(*words, options=fast)
+    assert mounts_below(target) == []
+    assert list(target.glob('*.tar.xz'))
+    assert not (image_root(target) / 'etc/started').exists()
+    storage.remove_kiwis_files()

@@ -19,7 +19,7 @@ FUNCTION_LIMIT = 40
 #: Imports only go up in this list, from a row to the rows before it: down in
 #: the design, whose layers are the outer groups.
 LAYERS: Tuple[Set[str], ...] = (
-    {'errors', 'labels', 'version', 'scripts', 'extension_schema'},     # 0
+    {'errors', 'labels', 'version', 'scripts', 'extension_schema', 'mounts'},  # 0
     {'reference', 'signals', 'progress', 'schema_errors', 'locks', 'consume',
      'command', 'entry', 'files', 'description_names'},
     {'tree', 'image', 'workspace', 'kiwi_call',                         # 1

@@ -31,6 +31,14 @@ def test_tools_that_fail_say_why() -> None:
     require_tools(['sh'])
 
 
+def test_only_what_is_missing_is_to_be_installed(tmp_path: Path) -> None:
+    (tmp_path / 'tool').touch(0o644)
+    for argv, hint in (['no-such-tool'], 'install the package'), ([str(tmp_path / 'tool')], ''):
+        with pytest.raises(KiwiStashToolFailed, match='cannot be run') as told:
+            run_command(argv)
+        assert told.value.hint.startswith(hint) and bool(told.value.hint) == bool(hint)
+
+
 def test_slow_tools_are_ended_with_their_children() -> None:
     start = time.monotonic()
     with pytest.raises(KiwiStashToolFailed, match='no end after'):

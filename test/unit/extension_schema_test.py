@@ -2,11 +2,15 @@
 """The grammar of extensions knows all that kiwi knows, and says what is wrong."""
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+from kiwi.defaults import Defaults
 from lxml import etree
 
+from kiwi_stackbuild_plugin import extension_schema
 from kiwi_stackbuild_plugin.schema_errors import find_error
 
 
@@ -30,6 +34,23 @@ def image(text: str, attributes: str = 'name="x"') -> Any:
 ])
 def test_everything_kiwi_knows_is_known(text: str) -> None:
     assert find_error(image(text)) is None
+
+
+@pytest.mark.parametrize('name', ['a b', 'a%20b', 'a#b', 'a?b', 'a:b', '\u00e4', 'a"b&c'])
+def test_kiwi_may_be_installed_below_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    schema = shutil.copy(Defaults.get_schema_file(), tmp_path / name / 'kiwi.rng')
+    monkeypatch.setattr(Defaults, 'get_schema_file', lambda: str(schema))
+    include = etree.Element(f'{extension_schema.RNG}include')
+    extension_schema._include_kiwi(include)
+    grammar = etree.Element(f'{extension_schema.RNG}grammar')
+    grammar.append(include)
+    assert etree.RelaxNG(etree.fromstring(etree.tostring(grammar)))
+    extension_schema.kiwi_schema.cache_clear()
+    assert extension_schema.kiwi_schema().getroot() is not None
+    extension_schema.kiwi_schema.cache_clear()
 
 
 @pytest.mark.parametrize(('text', 'line', 'element', 'why'), [

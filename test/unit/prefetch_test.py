@@ -14,6 +14,7 @@ from typing import Set
 
 import pytest
 from kiwi_stackbuild_plugin import packing, prefetch, scanner
+from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
 from kiwi_stackbuild_plugin.prefetch import ScanAhead, read_ahead, scan_ahead
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import Exclusion, scan, scan_rows, sort_key
@@ -85,12 +86,62 @@ def test_child_that_cannot_start_costs_only_the_lead(
     assert ahead == [entry.path for entry in scan(big_root)]
 
 
-def test_child_that_is_killed_is_an_error(big_root: int) -> None:
+@pytest.mark.parametrize('cut', [
+    1, packing.LENGTH - 1, packing.LENGTH, packing.LENGTH + 1, -1, -9, -20
+])
+def test_child_that_dies_within_a_batch_is_an_error(big_root: int, cut: int) -> None:
+    """What was sent ends in a length, after one, or within what it announces."""
     stream = io.BytesIO()
-    packing.send_batch(stream, [next(scan_rows(big_root))])
-    stream.seek(0)
-    with pytest.raises(OSError, match='has ended'):
-        list(packing.receive(stream.read(4), stream))
+    packing.send(stream, list(scan_rows(big_root))[:600])
+    sent = io.BytesIO(stream.getvalue()[:cut])
+    with pytest.raises(packing.Truncated):
+        list(packing.receive(sent.read(packing.LENGTH), sent))
+
+
+@pytest.mark.parametrize(('end', 'told'), [
+    ('os.kill(os.getpid(), 9)', 'by signal 9'), ('os._exit(3)', 'with exit status 3')
+])
+@pytest.mark.parametrize('sent', [b'\1', b'\0\1\0\0', b'\0\1\0\0half of it'])
+def test_how_a_child_died_is_told(
+    big_root: int, monkeypatch: pytest.MonkeyPatch, end: str, told: str, sent: bytes
+) -> None:
+    monkeypatch.setattr(prefetch, '_PROGRAM', (
+        f'import os; os.read(0, 1 << 16); os.write(1, {sent!r}); {end} # %s'
+    ))
+    with pytest.raises(KiwiStashSystemFailed, match=f'scans was ended {told}'):
+        list(scan_ahead(big_root))
+
+
+@pytest.mark.parametrize('executable', ['', None, '/no/such/python', '/'])
+def test_python_that_cannot_be_started_again_costs_only_the_lead(
+    big_root: int, monkeypatch: pytest.MonkeyPatch, executable: str
+) -> None:
+    monkeypatch.setattr(prefetch.sys, 'executable', executable)
+    with read_ahead(big_root):
+        ahead = [entry.path for entry in scan_ahead(big_root)]
+    assert ahead == [entry.path for entry in scan(big_root)]
+    ScanAhead(big_root).close()
+
+
+@pytest.mark.parametrize('name', [
+    'typing', 'os', 're', 'stat', 'enum', 'contextlib', 'dataclasses', 'errno', 'types'
+])
+@pytest.mark.parametrize('folder', ['site', 'a b:c%sd'])
+def test_modules_of_old_beside_us_do_no_harm(
+    big_root: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: str
+) -> None:
+    """Such as typing, once a package of its own, which Python 3.9 cannot use."""
+    site = tmp_path / folder
+    site.mkdir()
+    (site / f'{name}.py').write_text('raise SystemExit(1)')
+    (site / 'kiwi_stackbuild_plugin').symlink_to(Path(prefetch.__file__).parent)
+    monkeypatch.setattr(prefetch, '__file__', str(site / 'kiwi_stackbuild_plugin/prefetch.py'))
+
+    def not_here(*_: object) -> object:
+        raise AssertionError('no child')
+    expected = [entry.path for entry in scan(big_root)]
+    monkeypatch.setattr(prefetch, 'scan', not_here)
+    assert [entry.path for entry in scan_ahead(big_root)] == expected
 
 
 def test_early_end_leaves_no_process(big_root: int) -> None:

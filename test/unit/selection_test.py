@@ -8,12 +8,8 @@ import stat
 from pathlib import Path
 from typing import Any, List
 
-import pytest
-
 from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.selection import (
-    find_mounts, make_exclusion, storable
-)
+from kiwi_stackbuild_plugin.selection import make_exclusion, storable
 from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import Exclusion, scan
@@ -81,26 +77,6 @@ def test_what_no_layer_holds_is_reported(tmp_path: Path) -> None:
     assert why == 'the path has 2100 bytes, the storage takes 2097'
     assert not any(part.startswith(b'.wh.d') for part in kept)
     assert {b'.wh', b'a', b'zero-block'} <= set(kept)
-
-
-def test_mounts_below_a_root_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / 'root').mkdir()
-    (tmp_path / 'link').symlink_to('root')
-    top = str(tmp_path / 'root')
-    info = tmp_path / 'mountinfo'
-    info.write_text(''.join(
-        f'1 2 0:3 / {point} rw - tmpfs tmpfs rw\n' for point in (
-            top, f'{top}/proc', f'{top}/a\\040b\\134', f'{top}2', '/'
-        )
-    ))
-    real = open
-
-    def opened(path: Any, *rest: Any) -> Any:
-        return real(info if path == '/proc/self/mountinfo' else path, *rest)
-    monkeypatch.setattr('builtins.open', opened)
-    assert find_mounts(str(tmp_path / 'link')) == {b'proc', b'a b\\'}
 
 
 def test_contents_are_compared(tmp_path: Path) -> None:
