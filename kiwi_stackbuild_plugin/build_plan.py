@@ -8,13 +8,16 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
+from kiwi.exceptions import KiwiError
+from kiwi.xml_state import XMLState
+
 from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
 from kiwi_stackbuild_plugin.bootstrap import show_installed, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_packages
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.extended import (
-    Extended, extend, kept_extension, load_stashed
+    Extended, built_of, extend, kept_extension, load_stashed
 )
 from kiwi_stackbuild_plugin.extension import (
     Extension, find_description, read_extension
@@ -22,10 +25,14 @@ from kiwi_stackbuild_plugin.extension import (
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.imported_root import choose_import
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
+from kiwi_stackbuild_plugin.merging import Built
+from kiwi_stackbuild_plugin.prepared import Preparation
 from kiwi_stackbuild_plugin.request import StackbuildRequest
-from kiwi_stackbuild_plugin.root_import import replace_description, wipe_description
+from kiwi_stackbuild_plugin.root_import import (
+    copy_tree, replace_description, wipe_description
+)
 from kiwi_stackbuild_plugin.remember import (
-    copy_stashed, find_described, remembered
+    built_as, copy_stashed, find_described, remembered
 )
 from kiwi_stackbuild_plugin.stacking import Step
 from kiwi_stackbuild_plugin.target import Target
@@ -57,6 +64,7 @@ class BuildPlan:
     :param imported: the stash whose container (derived_from) kiwi needs
     :param skips_bootstrap: the package manager in the root does it all
     :param extended: the description made of that of a stash and an extension
+    :param preparation: what kiwi does to the root before it creates the image
     """
 
     call: KiwiCall
@@ -65,6 +73,7 @@ class BuildPlan:
     imported: Optional[ImageInfo] = None
     extended: Optional[Extended] = None
     skips_bootstrap: bool = False
+    preparation: Optional[Preparation] = None
 
     def place_description(self, root: str) -> None:
         """Make image/ of a new root what kiwi is to find there."""
@@ -76,6 +85,9 @@ class BuildPlan:
             replace_description(root, self.source)
             return
         wipe_description(root)
+        for path in self.extended.overlays if self.extended else ():
+            copy = copy_tree if os.path.isdir(path) else shutil.copyfile
+            copy(path, os.path.join(root, 'image', os.path.basename(path)))
         kept = kept_extension(self.extended.directory) if self.extended else None
         if self.extended and kept:
             shutil.copyfile(
@@ -150,10 +162,10 @@ def make_plan(
     lines += [
         f'Built: {given.extension.path} on the description of '
         + find_described(steps).image.display_name,
-        *(f'  {line}' for line in extended.scripts),
+        *(f'  {line}' for line in (*extended.scripts, *extended.applied)),
         '', extended.result, '', extended.difference()
     ]
-    return _said(replace(_fitting(call, steps), extended=extended), lines)
+    return _said(_fitting(call, steps, extended), lines)
 
 
 def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
@@ -185,10 +197,13 @@ def _extend(
     )
     extended = extend(
         os.path.join(work_dir, 'stashed'), state, image, extension,
-        os.path.join(work_dir, BUILT_DESCRIPTION), request.keep_scripts, target.path
+        os.path.join(work_dir, BUILT_DESCRIPTION), request.keep_scripts,
+        target.path, _built_then(source, state)
     )
     for line in extended.scripts:
         log.info('Script %s', line)
+    for line in extended.applied:
+        log.info(line)
     if extension.build_type and not request.global_args.get('--type'):
         known['--type'] = extension.build_type
     known['--kiwi-file'] = None
@@ -199,7 +214,17 @@ def _extend(
     return call, extended
 
 
-def _fitting(call: KiwiCall, steps: Sequence[Step]) -> BuildPlan:
+def _built_then(source: Step, state: Any) -> Built:
+    """Return how a stash was built, as far as its description knows that."""
+    try:
+        return built_of(XMLState(state.xml_data, *built_as(source)))
+    except KiwiError:
+        return built_of(state)
+
+
+def _fitting(
+    call: KiwiCall, steps: Sequence[Step], extended: Optional[Extended] = None
+) -> BuildPlan:
     """Check a task that installs packages against the stashes."""
     facts = []
     for step in steps:
@@ -213,7 +238,11 @@ def _fitting(call: KiwiCall, steps: Sequence[Step]) -> BuildPlan:
     )
     if skips:
         skip_bootstrap(call.task)
+    preparation = Preparation(
+        extended.done, extended.instead, skips, extended.has_id
+    ) if extended else Preparation()
+    preparation.follow(call.task)
     return BuildPlan(
-        call, '', skips_bootstrap=skips,
+        call, '', skips_bootstrap=skips, extended=extended, preparation=preparation,
         imported=choose_import(call.task.xml_state, steps[0].image)
     )

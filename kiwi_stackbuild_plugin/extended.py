@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
@@ -17,8 +17,9 @@ from kiwi_stackbuild_plugin.description import (
     BASE_FILES, CONFIG, IMAGE_DIR, parse_xml, read_file
 )
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.extension import Extension, merge
-from kiwi_stackbuild_plugin.scripts import merge_scripts
+from kiwi_stackbuild_plugin.extension import Extension
+from kiwi_stackbuild_plugin.merging import WHOLE, Built, Place, merge
+from kiwi_stackbuild_plugin.scripts import Script, merge_scripts
 from kiwi_stackbuild_plugin.tree import open_below, scan
 
 log = logging.getLogger('kiwi')
@@ -38,13 +39,23 @@ class Extended:
     :param directory: where it is
     :param stashed: text of the stash's, in kiwi's own schema version
     :param result: text of the full one
-    :param scripts: a line on each script that will run
+    :param scripts: a line on each script: whether it will run
+    :param applied: a line on what of it is done to the root, and what is not
+    :param done: what of it kiwi did when the stash was made
+    :param instead: what runs in the place of scripts of the result
+    :param has_id: the identifier of the image is that of the stash
+    :param overlays: those of the stash, which are in the root already
     """
 
     directory: str
     stashed: str
     result: str
     scripts: Tuple[str, ...]
+    applied: Tuple[str, ...]
+    done: Tuple[Place, ...]
+    instead: Mapping[str, Optional[Script]]
+    has_id: bool
+    overlays: Tuple[str, ...]
 
     def difference(self) -> str:
         """Return what the extension changes, as diff -u shows it."""
@@ -103,17 +114,20 @@ def load_stashed(
 
 def extend(
     stashed_dir: str, state: Any, stashed: Any, extension: Extension,
-    directory: str, keep_scripts: bool, left_out: str
+    directory: str, keep_scripts: bool, left_out: str, then: Built = WHOLE
 ) -> Extended:
     """Write the full description that an extension makes of a stash's.
 
     :param stashed_dir: a copy of the stash's description, used up
     :param directory: directory to be made
     :param left_out: directory that is not part of the extension: the target
+    :param then: how the stash was built
     """
-    image = merge(stashed, extension, *_selected(state))
+    merged = merge(stashed, extension, *_selected(state), built_of(state), then)
+    image = merged.image
     _copy_beside(extension, directory, left_out)
     scripts = merge_scripts(stashed_dir, directory, keep_scripts)
+    overlays = _take_overlays(stashed_dir, state.profiles or ())
     _add_stashed_files(stashed_dir, directory, image)
     kept = _KEPT_XML if extension.is_xml else _KEPT_OTHER
     os.rename(
@@ -123,7 +137,10 @@ def extend(
     with open(os.path.join(directory, 'config.xml'), 'w', encoding='utf-8') as out:
         result = _text(image)
         out.write(result)
-    return Extended(directory, _text(stashed), result, tuple(scripts))
+    return Extended(
+        directory, _text(stashed), result, tuple(scripts.said), merged.said(),
+        merged.done, scripts.instead, 'id' not in extension.image.attrib, overlays
+    )
 
 
 def kept_extension(directory: str) -> Optional[str]:
@@ -132,6 +149,11 @@ def kept_extension(directory: str) -> Optional[str]:
         if os.path.isfile(os.path.join(directory, name)):
             return name
     return None
+
+
+def built_of(state: Any) -> Built:
+    """Return what kiwi's XMLState has selected of a description."""
+    return Built(tuple(state.profiles or ()), state.get_build_type_name())
 
 
 def _selected(state: Any) -> Tuple[List[int], Optional[int]]:
@@ -163,6 +185,19 @@ def _copy_beside(extension: Extension, directory: str, left_out: str) -> None:
         raise KiwiStashDescriptionInvalid(
             f'{extension.directory}: cannot be copied: {issue}'
         ) from issue
+
+
+def _take_overlays(stashed_dir: str, profiles: Sequence[str]) -> Tuple[str, ...]:
+    """Put overlays of a stash beside its description, so that kiwi has none.
+
+    Kiwi stores none in image/ itself, but others may have.
+    """
+    aside = f'{stashed_dir}.overlays'
+    os.mkdir(aside)
+    for name in ('root', 'root.tar.gz', *profiles):
+        if os.path.lexists(os.path.join(stashed_dir, name)):
+            os.rename(os.path.join(stashed_dir, name), os.path.join(aside, name))
+    return tuple(os.path.join(aside, name) for name in sorted(os.listdir(aside)))
 
 
 def _add_stashed_files(stashed_dir: str, directory: str, image: Any) -> None:
