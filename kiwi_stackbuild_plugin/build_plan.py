@@ -24,8 +24,8 @@ from kiwi_stackbuild_plugin.extension import (
 )
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.imported_root import choose_import
+from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
-from kiwi_stackbuild_plugin.merging import Built
 from kiwi_stackbuild_plugin.prepared import Preparation
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.root_import import (

@@ -18,7 +18,8 @@ from kiwi_stackbuild_plugin.description import (
 )
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extension import Extension
-from kiwi_stackbuild_plugin.merging import WHOLE, Built, Place, merge
+from kiwi_stackbuild_plugin.keyed import WHOLE, Built
+from kiwi_stackbuild_plugin.merging import Place, merge
 from kiwi_stackbuild_plugin.scripts import Script, merge_scripts
 from kiwi_stackbuild_plugin.tree import open_below, scan
 

@@ -1,44 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an extension changes in the description of a stash.
-
-An element that has a key (a user its name) takes the place of the stash's of
-the same key: of two, kiwi takes the first here and the last there.
-"""
+"""The full description that an extension makes of that of a stash."""
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from lxml import etree
 
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid, printable
+from kiwi_stackbuild_plugin.errors import printable
 from kiwi_stackbuild_plugin.extension import Extension, is_here
+from kiwi_stackbuild_plugin.keyed import (
+    DELETED, WHOLE, Built, Merger, clone_of, remove
+)
 
-#: elements that are told apart by their name and architecture, and attributes
-#: of their section that tell them apart, too
-_KEYED: Dict[Tuple[str, str], Tuple[str, ...]] = {
-    ('users', 'user'): (),
-    ('packages', 'package'): ('type',),
-    ('packages', 'ignore'): ('type',),
-    ('packages', 'product'): ('type',),
-    ('packages', 'namedCollection'): ('type',),
-    ('packages', 'collectionModule'): (),
-    ('packages', 'archive'): ('type',),
-    ('packages', 'file'): ('type',),
-    ('containers', 'container'): (),
-    ('certificates', 'certificate'): (),
-    ('drivers', 'file'): (),
-    ('strip', 'file'): ('type',),
-}
-#: attributes of a section that hold for all in it
-_OF_SECTION = ('type', 'arch', 'source', 'backend')
-#: attributes of which kiwi takes the first that it finds in any section
-_SETTINGS = ('patternType', 'bootstrap_package', 'target_distribution')
-#: sections that kiwi's schema has once
-_SINGLE = ('description', 'certificates', 'extension')
-#: sections that are not there without an element in them
-_NEVER_EMPTY = ('users', 'containers', 'drivers', 'strip')
 #: what kiwi's prepare phase does to a root, beside the packages it installs
 _DONE_ONCE = {
     'packages': (
@@ -49,8 +25,6 @@ _DONE_ONCE = {
     'certificates': ('certificate',),
     'preferences': ('timezone', 'locale', 'keytable', 'bootsplash-theme'),
 }
-_DELETED = ('delete', 'uninstall')
-_EVERY_BUILD = ('bootstrap', 'image', *_DELETED)
 
 
 class Place(NamedTuple):
@@ -63,28 +37,6 @@ class Place(NamedTuple):
     number: int
     child: str = ''
     position: int = 0
-
-
-@dataclass(frozen=True)
-class Built:
-    """What of a description applies: to profiles, and to a build type."""
-
-    profiles: Tuple[str, ...] = ()
-    build_type: str = ''
-
-    def has(self, section: Any) -> bool:
-        """Tell whether kiwi takes a section of a description."""
-        wanted = section.get('profiles')
-        if wanted and not set(wanted.split(',')) & set(self.profiles):
-            return False
-        kind = section.get('type') if section.tag == 'packages' else None
-        return is_here(section.get('arch')) and (
-            kind is None or kind in (*_EVERY_BUILD, self.build_type)
-        )
-
-
-#: a description without profiles, of no certain type
-WHOLE = Built()
 
 
 @dataclass(frozen=True)
@@ -131,210 +83,22 @@ def merge(
             result.set(name, extension.image.get(name))
     every = result.findall('preferences')
     preferences = [every[number] for number in sections] or every[:1]
-    merger = _Merger(result, now)
+    merger = Merger(result, now)
     for section in extension.image.iterchildren(etree.Element):
         if section.tag != 'preferences' or not is_here(section.get('arch')):
             merger.add(section)
     _replace_types(preferences, extension.types, built)
     _replace_settings(preferences, extension.image)
     etree.indent(result, '    ')
-    kept = [element for element in done if result in element.iterancestors()]
+    there = [element for element in done if result in element.iterancestors()]
+    kept = [element for element in there if not _has_new_file(extension, element)]
     brought = [
         child for section in extension.image for child in section
         if child.tag in _DONE_ONCE.get(str(section.tag), ())
-    ]
+    ] + [element for element in there if element not in kept]
     return Merged(
         result, tuple(map(_place, kept)), _in_words(brought), _in_words(kept)
     )
-
-
-class _Merger:
-    """Adds sections to a description; what it added is not replaced again."""
-
-    def __init__(self, result: Any, now: Built) -> None:
-        self.result = result
-        self.now = now
-        #: added elements, held so that each stays one object
-        self.added: List[Any] = []
-        self.seen: Dict[Tuple[Any, ...], Any] = {}
-
-    def add(self, section: Any) -> None:
-        """Add a section of an extension, the first one first."""
-        tag = str(section.tag)
-        if tag == 'repository':
-            self._add_repository(section)
-        elif tag in _SINGLE and self.result.find(tag) is not None:
-            self._add_single(section, self.result.find(tag))
-        elif not any(key[0] == tag for key in _KEYED):
-            if not any(_is_same(section, old) for old in self.result.findall(tag)):
-                self._append(self.result, section)
-        else:
-            self._add_section(section)
-
-    def _add_single(self, section: Any, old: Any) -> None:
-        if section.tag == 'description':
-            old.getparent().replace(old, _clone(section))
-        elif section.tag == 'extension':
-            _join_namespaces(old, section)
-        elif not self.now.has(old):
-            raise KiwiStashDescriptionInvalid(
-                f'<{section.tag}> of the stash is for the profiles '
-                f'{old.get("profiles")} only, and kiwi takes no second one',
-                'build with one of these profiles'
-            )
-        else:
-            self._add_section(section, old)
-
-    def _add_repository(self, repository: Any) -> None:
-        old = [
-            other for other in self._old('repository')
-            if self.now.has(other) and _is_same_repository(repository, other)
-        ]
-        if not old:
-            self._append(self.result, repository)
-            return
-        new = self._put_before(old[0], repository)
-        if 'profiles' in old[0].attrib:
-            new.set('profiles', old[0].get('profiles'))
-        _remove(old)
-
-    def _add_section(self, section: Any, into: Any = None) -> None:
-        """Put each element in the place of its namesake, the others at the end."""
-        rest = _clone(section)
-        for child in list(rest.iterchildren(etree.Element)):
-            if (str(section.tag), str(child.tag)) not in _KEYED:
-                continue
-            if self._is_repeated(rest, child):
-                rest.remove(child)
-                continue
-            old = list(self._namesakes(rest, child))
-            for place in old:
-                if _attributes(place.getparent()) == _attributes(rest):
-                    self._put_before(place, child)
-                    rest.remove(child)
-                    break
-            _remove(old)
-        self._set_attributes(section)
-        if into is not None:
-            for child in list(rest):
-                self._append(into, child)
-        elif _has_elements(rest) or (
-            not _has_elements(section) and not self._has_like(section)
-        ):
-            self._append(self.result, rest)
-
-    def _is_repeated(self, section: Any, child: Any) -> bool:
-        """Tell whether the extension has the element twice.
-
-        :raises KiwiStashDescriptionInvalid: if the two differ
-        """
-        first = self.seen.setdefault(_key(section, child), child)
-        if first is not child and not _is_same(first, child):
-            raise KiwiStashDescriptionInvalid(
-                f'the extension has <{child.tag} '
-                f'name="{child.get("name")}"> twice, and they differ'
-            )
-        return first is not child
-
-    def _namesakes(self, section: Any, child: Any) -> Iterator[Any]:
-        for other in self._old(str(section.tag)):
-            if not self.now.has(other):
-                continue
-            for old in other.iterchildren(etree.Element):
-                if self._is_new(old) and _overrules(section, child, other, old):
-                    yield old
-
-    def _set_attributes(self, section: Any) -> None:
-        """Let the extension's value be the first that kiwi finds."""
-        for name in _SETTINGS:
-            if name in section.attrib:
-                same = [
-                    old for old in self._old(str(section.tag)) if self.now.has(old)
-                    and old.get('type') == section.get('type')
-                ]
-                for old in same[:1] + [one for one in same if name in one.attrib]:
-                    old.set(name, section.get(name))
-
-    def _has_like(self, section: Any) -> bool:
-        return any(
-            _attributes(old) == _attributes(section)
-            for old in self.result.findall(section.tag)
-        )
-
-    def _old(self, tag: str) -> List[Any]:
-        return [
-            old for old in self.result.findall(tag)
-            if not any(old is new for new in self.added)
-        ]
-
-    def _is_new(self, element: Any) -> bool:
-        return not any(element is new for new in self.added)
-
-    def _append(self, parent: Any, element: Any) -> None:
-        parent.append(_clone(element))
-        self.added += [parent[-1], *parent[-1].iterchildren(etree.Element)]
-
-    def _put_before(self, old: Any, element: Any) -> Any:
-        new = _clone(element)
-        old.addprevious(new)
-        self.added.append(new)
-        return new
-
-
-def _overrules(section: Any, new: Any, other: Any, old: Any) -> bool:
-    """Tell whether an element of an extension is against one of the stash."""
-    if new.get('name') != old.get('name') or not _meet(section, new, other, old):
-        return False
-    if {new.tag, old.tag} == {'package', 'ignore'}:
-        return bool(section.get('type') == other.get('type'))
-    if new.tag != old.tag or (section.tag, new.tag) not in _KEYED:
-        return False
-    if new.tag == 'package' and section.get('type') not in _DELETED and (
-        other.get('type') in _DELETED
-    ):
-        return True
-    return all(
-        section.get(name) == other.get(name)
-        for name in _KEYED[(str(section.tag), str(new.tag))]
-    )
-
-
-def _meet(section: Any, new: Any, other: Any, old: Any) -> bool:
-    """Tell whether two elements are for the same architectures."""
-    of_new = (section.get('arch'), new.get('arch'))
-    of_old = (other.get('arch'), old.get('arch'))
-    return of_new == of_old or all(map(is_here, (*of_new, *of_old)))
-
-
-def _key(section: Any, element: Any) -> Tuple[Any, ...]:
-    return (
-        str(section.tag), str(element.tag), element.get('name'),
-        element.get('arch'), section.get('arch'),
-        *(section.get(name) for name in _KEYED.get(
-            (str(section.tag), str(element.tag)), ()
-        ))
-    )
-
-
-def _is_same_repository(new: Any, old: Any) -> bool:
-    """Tell by the alias; by address and distribution where one has none."""
-    if new.get('alias') and old.get('alias'):
-        return bool(new.get('alias') == old.get('alias'))
-    return bool(new.find('source').get('path') == old.find('source').get('path')) and (
-        new.get('distribution') == old.get('distribution')
-    )
-
-
-def _join_namespaces(old: Any, new: Any) -> None:
-    """Join what is not kiwi's; it reads one element of each namespace."""
-    spaces = {etree.QName(child).namespace for child in new.iterchildren(etree.Element)}
-    joined = etree.Element('extension', nsmap={**old.nsmap, **new.nsmap})
-    for child in [
-        child for child in old.iterchildren(etree.Element)
-        if etree.QName(child).namespace not in spaces
-    ] + list(new.iterchildren(etree.Element)):
-        joined.append(_clone(child))
-    old.getparent().replace(old, joined)
 
 
 def _replace_types(
@@ -347,10 +111,10 @@ def _replace_types(
     place = old[built] if built is not None else None
     if place is None:
         for kind in types:
-            preferences[0].append(_clone(kind))
+            preferences[0].append(clone_of(kind))
     else:
         for kind in types:
-            place.addprevious(_clone(kind))
+            place.addprevious(clone_of(kind))
     for kind in old:
         if kind is place or kind.get('image') in names:
             kind.getparent().remove(kind)
@@ -367,11 +131,11 @@ def _replace_settings(preferences: Sequence[Any], image: Any) -> None:
         old = [found for section in preferences for found in section.findall(name)]
         same = [element for element in new if element.tag == name]
         if not old:
-            preferences[0][0:0] = [_clone(element) for element in same]
+            preferences[0][0:0] = [clone_of(element) for element in same]
             continue
         for element in same:
-            old[0].addprevious(_clone(element))
-        _remove(old)
+            old[0].addprevious(clone_of(element))
+        remove(old)
 
 
 def _done_once(image: Any, then: Built) -> Iterator[Any]:
@@ -386,6 +150,14 @@ def _done_once(image: Any, then: Built) -> Iterator[Any]:
                 is_here(child.get('arch'))
             ):
                 yield child
+
+
+def _has_new_file(extension: Extension, element: Any) -> bool:
+    """Tell whether it names a file of the stash that the extension replaces."""
+    name = element.get('name') or ''
+    return element.tag in ('archive', 'file') and not os.path.isabs(name) and (
+        os.path.isfile(os.path.join(extension.directory, name))
+    )
 
 
 def _place(element: Any) -> Place:
@@ -408,39 +180,7 @@ def _in_words(elements: Sequence[Any]) -> str:
         if element.tag == 'repository':
             continue
         kind = str(element.tag)
-        if kind == 'package' and element.getparent().get('type') in _DELETED:
+        if kind == 'package' and element.getparent().get('type') in DELETED:
             kind = 'deletion of package'
         kinds.setdefault(kind, []).append(element.get('name') or element.text or '')
     return '; '.join(f'{kind} {", ".join(names)}' for kind, names in kinds.items())
-
-
-def _attributes(section: Any) -> List[Optional[str]]:
-    return [section.get(name) for name in _OF_SECTION]
-
-
-def _has_elements(section: Any) -> bool:
-    return next(section.iterchildren(etree.Element), None) is not None
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Tell whether two elements say the same, however they are indented."""
-    def canonical(node: Any) -> bytes:
-        clone = _clone(node)
-        etree.indent(clone)
-        return bytes(etree.tostring(clone, method='c14n'))
-    return canonical(one) == canonical(other)
-
-
-def _remove(elements: Sequence[Any]) -> None:
-    """Remove elements, and sections that kiwi's schema wants no empty ones of."""
-    for element in elements:
-        section = element.getparent()
-        section.remove(element)
-        if section.tag in _NEVER_EMPTY and not _has_elements(section):
-            section.getparent().remove(section)
-
-
-def _clone(element: Any) -> Any:
-    clone = copy.deepcopy(element)
-    clone.tail = None
-    return clone

@@ -31,8 +31,8 @@ LAYERS: Tuple[Set[str], ...] = (
     {'archive', 'record', 'source', 'links', 'apply', 'tarstream',      # 2
      'store', 'target', 'acl', 'restore', 'path_limit', 'base_facts',
      'extension', 'stack_state', 'documents', 'installed'},
-    {'registry', 'derived', 'merging'},
-    {'lookup'},
+    {'registry', 'derived', 'keyed'},
+    {'lookup', 'merging'},
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
     {'layout', 'stash_labels', 'prepared', 'report', 'checks', 'verify', 'exports',
      'changes'},

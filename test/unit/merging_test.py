@@ -10,7 +10,8 @@ from lxml import etree
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extension import Extension
 from kiwi_stackbuild_plugin.extension_schema import element_names, kiwi_schema, schema_version
-from kiwi_stackbuild_plugin.merging import Built, Merged, merge
+from kiwi_stackbuild_plugin.keyed import Built
+from kiwi_stackbuild_plugin.merging import Merged, merge
 
 HEAD = '''<description type="system">
   <author>A</author><contact>a@b</contact><specification>s</specification>
