@@ -50,13 +50,15 @@ class Built:
     profiles: Tuple[str, ...] = ()
     build_type: str = ''
 
+    def selects(self, section: Any) -> bool:
+        """Tell whether a section is for one of the profiles."""
+        wanted = section.get('profiles')
+        return not wanted or bool(set(wanted.split(',')) & set(self.profiles))
+
     def has(self, section: Any) -> bool:
         """Tell whether kiwi takes a section of a description."""
-        wanted = section.get('profiles')
-        if wanted and not set(wanted.split(',')) & set(self.profiles):
-            return False
         kind = section.get('type') if section.tag == 'packages' else None
-        return is_here(section.get('arch')) and (
+        return self.selects(section) and is_here(section.get('arch')) and (
             kind is None or kind in (*_EVERY_BUILD, self.build_type)
         )
 
@@ -68,8 +70,13 @@ WHOLE = Built()
 class Merger:
     """Adds sections to a description; what it added is not replaced again."""
 
-    def __init__(self, result: Any, now: Built) -> None:
+    def __init__(self, result: Any, now: Built, extension: Any) -> None:
         self.result = result
+        #: what the extension names itself stays for that
+        self.keys = {_key(one, one) for one in extension.iterfind('repository')} | {
+            _key(section, child) for section in extension.iterchildren(etree.Element)
+            for child in section.iterchildren(etree.Element)
+        }
         self.now = now
         #: added elements, held so that each stays one object
         self.added: List[Any] = []
@@ -93,7 +100,7 @@ class Merger:
             old.getparent().replace(old, clone_of(section))
         elif section.tag == 'extension':
             _join_namespaces(old, section)
-        elif not self.now.has(old):
+        elif not self.now.selects(old):
             raise KiwiStashDescriptionInvalid(
                 f'<{section.tag}> of the stash is for the profiles '
                 f'{old.get("profiles")} only, and kiwi takes no second one',
@@ -103,9 +110,13 @@ class Merger:
             self._add_section(section, old)
 
     def _add_repository(self, repository: Any) -> None:
-        old = [
-            other for other in self._old('repository')
-            if self.now.has(other) and _is_same_repository(repository, other)
+        if self._is_repeated(repository, repository):
+            return
+        there = [old for old in self._old('repository') if self.now.selects(old)]
+        key = _key(repository, repository)
+        old = [other for other in there if _key(other, other) == key] or [
+            other for other in there if _is_same_repository(repository, other)
+            and _key(other, other) not in self.keys
         ]
         if not old:
             self._append(self.result, repository)
@@ -147,18 +158,21 @@ class Merger:
         """
         first = self.seen.setdefault(_key(section, child), child)
         if first is not child and not _is_same(first, child):
+            name = child.get('name') or child.get('alias') or _address(child)
             raise KiwiStashDescriptionInvalid(
-                f'the extension has <{child.tag} '
-                f'name="{child.get("name")}"> twice, and they differ'
+                f'the extension has <{child.tag}> {name} twice, and they differ'
             )
         return first is not child
 
     def _namesakes(self, section: Any, child: Any) -> Iterator[Any]:
         for other in self._old(str(section.tag)):
-            if not self.now.has(other):
+            if not self.now.selects(other):
                 continue
             for old in other.iterchildren(etree.Element):
-                if self._is_new(old) and _overrules(section, child, other, old):
+                if not self._is_new(old) or not _overrules(section, child, other, old):
+                    continue
+                key = _key(other, old)
+                if key == _key(section, child) or key not in self.keys:
                     yield old
 
     def _set_attributes(self, section: Any) -> None:
@@ -166,7 +180,7 @@ class Merger:
         for name in _SETTINGS:
             if name in section.attrib:
                 same = [
-                    old for old in self._old(str(section.tag)) if self.now.has(old)
+                    old for old in self._old(str(section.tag)) if self.now.selects(old)
                     and old.get('type') == section.get('type')
                 ]
                 for old in same[:1] + [one for one in same if name in one.attrib]:
@@ -224,6 +238,11 @@ def _meet(section: Any, new: Any, other: Any, old: Any) -> bool:
 
 
 def _key(section: Any, element: Any) -> Tuple[Any, ...]:
+    if element.tag == 'repository':
+        alias, arch = element.get('alias'), element.get('arch')
+        return (alias, arch) if alias else (
+            None, arch, _address(element), element.get('distribution')
+        )
     return (
         str(section.tag), str(element.tag), element.get('name'),
         element.get('arch'), section.get('arch'),
@@ -235,11 +254,18 @@ def _key(section: Any, element: Any) -> Tuple[Any, ...]:
 
 def _is_same_repository(new: Any, old: Any) -> bool:
     """Tell by the alias; by address and distribution where one has none."""
+    if not _meet(new, new, old, old):
+        return False
     if new.get('alias') and old.get('alias'):
         return bool(new.get('alias') == old.get('alias'))
-    return bool(new.find('source').get('path') == old.find('source').get('path')) and (
+    return _address(new) == _address(old) and (
         new.get('distribution') == old.get('distribution')
     )
+
+
+def _address(repository: Any) -> str:
+    source = repository.find('source')
+    return '' if source is None else str(source.get('path'))
 
 
 def _join_namespaces(old: Any, new: Any) -> None:

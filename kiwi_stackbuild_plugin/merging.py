@@ -83,7 +83,7 @@ def merge(
             result.set(name, extension.image.get(name))
     every = result.findall('preferences')
     preferences = [every[number] for number in sections] or every[:1]
-    merger = Merger(result, now)
+    merger = Merger(result, now, extension.image)
     for section in extension.image.iterchildren(etree.Element):
         if section.tag != 'preferences' or not is_here(section.get('arch')):
             merger.add(section)

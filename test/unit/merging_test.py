@@ -141,7 +141,9 @@ def test_the_extension_wins_where_both_name_a_thing(
 
 @pytest.mark.parametrize(('stashed', 'text', 'told'), [
     ('', '<users><user name="u" password="a"/><user name="u" password="b"/></users>',
-     'the extension has <user name="u"> twice, and they differ'),
+     'the extension has <user> u twice, and they differ'),
+    ('', REPOSITORY.format('alias="r"', 'http://a') + REPOSITORY.format('alias="r"', 'http://b'),
+     'the extension has <repository> r twice, and they differ'),
     (CERTIFICATES.format('profiles="two"', '<certificate name="c"/>'),
      CERTIFICATES.format('', '<certificate name="d"/>'),
      '<certificates> of the stash is for the profiles two only'),
