@@ -40,13 +40,45 @@ def installed_packages(root: str, root_fd: int, kind: str) -> Optional[Set[str]]
         return None
 
 
-def _of_dpkg(root_fd: int) -> Iterator[str]:
+def missed_by_apt(root_fd: int) -> Set[str]:
+    """Return packages that installed ones depend on, and that are not there.
+
+    apt installs nothing as long as there are any. Versions are not looked at.
+    """
+    try:
+        blocks = list(_dpkg_blocks(root_fd))
+    except OSError:
+        return set()
+    there = {fields['Package'] for fields in blocks} | {
+        name for fields in blocks for name in _names(fields.get('Provides', ''))
+    }
+    return {
+        name for fields in blocks for field in ('Depends', 'Pre-Depends')
+        for clause in fields.get(field, '').split(',')
+        if not there.intersection(_names(clause.replace('|', ',')))
+        for name in _names(clause.replace('|', ','))
+    }
+
+
+def _names(relations: str) -> Iterator[str]:
+    """Yield names of a list of relations (deb-control), without versions."""
+    for part in relations.split(','):
+        if part.strip():
+            yield re.split(r'[\s(:]', part.strip(), maxsplit=1)[0]
+
+
+def _dpkg_blocks(root_fd: int) -> Iterator[Dict[str, str]]:
     for block in _read(root_fd, _DPKG_STATUS).split('\n\n'):
-        fields = dict(re.findall(r'^(Package|Status|Architecture): *(.*)$', block, re.M))
+        fields = dict(re.findall(r'^([A-Z][A-Za-z-]*): *(.*)$', block, re.M))
         state = fields.get('Status', '').split()[-1:]
         if state and state[0] not in _NOT_INSTALLED and 'Package' in fields:
-            yield fields['Package']
-            yield f'{fields["Package"]}:{fields.get("Architecture", "")}'
+            yield fields
+
+
+def _of_dpkg(root_fd: int) -> Iterator[str]:
+    for fields in _dpkg_blocks(root_fd):
+        yield fields['Package']
+        yield f'{fields["Package"]}:{fields.get("Architecture", "")}'
 
 
 def _of_apk(root_fd: int) -> Iterator[str]:

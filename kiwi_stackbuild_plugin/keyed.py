@@ -142,14 +142,15 @@ class Merger:
                     rest.remove(child)
                     break
             remove(old)
-        self._set_attributes(section)
-        if into is not None:
+        adds = into is None and (_has_elements(rest) or (
+            not _has_elements(section) and not self._has_like(section)
+        ))
+        self._set_attributes(section, not adds)
+        if adds:
+            self._append(self.result, rest)
+        elif into is not None:
             for child in list(rest):
                 self._append(into, child)
-        elif _has_elements(rest) or (
-            not _has_elements(section) and not self._has_like(section)
-        ):
-            self._append(self.result, rest)
 
     def _is_repeated(self, section: Any, child: Any) -> bool:
         """Tell whether the extension has the element twice.
@@ -175,7 +176,7 @@ class Merger:
                 if key == _key(section, child) or key not in self.keys:
                     yield old
 
-    def _set_attributes(self, section: Any) -> None:
+    def _set_attributes(self, section: Any, all_in_place: bool) -> None:
         """Let the extension's value be the first that kiwi finds."""
         for name in _SETTINGS:
             if name in section.attrib:
@@ -183,7 +184,8 @@ class Merger:
                     old for old in self._old(str(section.tag)) if self.now.selects(old)
                     and old.get('type') == section.get('type')
                 ]
-                for old in same[:1] + [one for one in same if name in one.attrib]:
+                having = [old for old in same if name in old.attrib]
+                for old in having or same[:int(all_in_place)]:
                     old.set(name, section.get(name))
 
     def _has_like(self, section: Any) -> bool:

@@ -20,7 +20,7 @@ from kiwi.system.setup import SystemSetup
 
 from kiwi_stackbuild_plugin.base_facts import MANAGERS
 from kiwi_stackbuild_plugin.bootstrap import after_load, join_bootstrap
-from kiwi_stackbuild_plugin.installed import installed_packages
+from kiwi_stackbuild_plugin.installed import installed_packages, missed_by_apt
 from kiwi_stackbuild_plugin.merging import Place
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.scripts import Script
@@ -135,7 +135,9 @@ def prepared(preparation: Optional[Preparation]) -> Iterator[None]:
         yield
         return
     from kiwi.tasks import system_build
-    prepare, setup = _prepare_class(preparation), _setup_class(preparation)
+    mine = {'preparation': preparation}
+    prepare = type('SystemPrepare', (_Prepare,), mine)
+    setup = type('SystemSetup', (_Setup,), {**mine, **dict(_setup_methods(preparation))})
     places: Sequence[Tuple[Any, str, Any]] = (
         (system_build, 'SystemPrepare', prepare),
         (system_build, 'SystemSetup', setup),
@@ -151,24 +153,67 @@ def prepared(preparation: Optional[Preparation]) -> Iterator[None]:
             setattr(module, name, original)
 
 
-def _prepare_class(preparation: Preparation) -> Any:
-    class Prepare(SystemPrepare):  # type: ignore[misc]
-        """Installs what an extension brings; deletes what is there."""
+class _Prepare(SystemPrepare):  # type: ignore[misc]
+    """Installs what an extension brings; deletes what is there."""
 
-        def __init__(self, xml_state: Any, *args: Any, **options: Any) -> None:
-            super().__init__(preparation.changes(xml_state), *args, **options)
+    preparation: Preparation
 
-        def delete_packages(
-            self, manager: Any, packages: Sequence[str], force: bool = False
-        ) -> None:
-            """Delete packages: what is not there needs no deletion."""
-            there = _there(
-                self.root_dir, self.xml_state.get_package_manager(), packages
-            )
-            if there:
-                super().delete_packages(manager, there, force)
+    def __init__(self, xml_state: Any, *args: Any, **options: Any) -> None:
+        self.xml_state: Any = None
+        super().__init__(self.preparation.changes(xml_state), *args, **options)
+        self.deleted = xml_state.get_to_become_deleted_packages(True)
+        self.back: List[str] = []
 
-    return Prepare
+    def install_system(self, manager: Any) -> None:
+        """Install packages; apt needs those that were deleted by force."""
+        if self.xml_state.get_system_packages():
+            self.bring_back(manager)
+        super().install_system(manager)
+
+    def install_packages(self, manager: Any, packages: Sequence[str]) -> None:
+        """Install packages that are named on the command line."""
+        self.bring_back(manager)
+        super().install_packages(manager, packages)
+
+    def bring_back(self, manager: Any) -> None:
+        """Have installed for now what the description deletes by force."""
+        if self.xml_state.get_package_manager() == 'apt':
+            missed = _missed(self.root_dir)
+            for name in sorted(missed.intersection(self.deleted)):
+                log.info('Installed and deleted again, apt needs it: %s', name)
+                manager.request_package(name)
+                self.back.append(name)
+
+    def pinch_system(self, manager: Any = None, force: bool = False) -> None:
+        """Delete packages, those that came back too."""
+        state = self.xml_state
+        self.xml_state = copy.copy(state)
+        self.xml_state.get_to_become_deleted_packages = lambda forced=True: sorted({
+            *state.get_to_become_deleted_packages(forced),
+            *(self.back if forced else ())
+        })
+        try:
+            super().pinch_system(manager, force)
+        finally:
+            self.xml_state = state
+
+    def delete_packages(
+        self, manager: Any, packages: Sequence[str], force: bool = False
+    ) -> None:
+        """Delete packages: what is not there needs no deletion."""
+        there = _there(
+            self.root_dir, self.xml_state.get_package_manager(), packages
+        )
+        if there:
+            super().delete_packages(manager, there, force)
+
+
+def _missed(root: str) -> Set[str]:
+    root_fd = open_tree(root)
+    try:
+        return missed_by_apt(root_fd)
+    finally:
+        os.close(root_fd)
 
 
 def _there(root: str, manager: str, packages: Sequence[str]) -> List[str]:
@@ -188,24 +233,27 @@ def _there(root: str, manager: str, packages: Sequence[str]) -> List[str]:
     return [name for name in packages if name not in gone]
 
 
-def _setup_class(preparation: Preparation) -> Any:
-    class Setup(SystemSetup):  # type: ignore[misc]
-        """Does to the root what an extension brings, and keeps the whole."""
+class _Setup(SystemSetup):  # type: ignore[misc]
+    """Does to the root what an extension brings, and keeps the whole."""
 
-        def __init__(self, xml_state: Any, root_dir: str) -> None:
-            self.changes = preparation.changes(xml_state)
-            super().__init__(self.changes, root_dir)
-            self.xml_state = xml_state
+    preparation: Preparation
 
+    def __init__(self, xml_state: Any, root_dir: str) -> None:
+        self.changes = self.preparation.changes(xml_state)
+        super().__init__(self.changes, root_dir)
+        self.xml_state = xml_state
+
+
+def _setup_methods(preparation: Preparation) -> Iterator[Tuple[str, Any]]:
+    """Yield those of kiwi's methods that do something else than for a new root."""
     for name in _APPLYING:
         if hasattr(SystemSetup, name):
-            setattr(Setup, name, _applying(getattr(SystemSetup, name)))
+            yield name, _applying(getattr(SystemSetup, name))
     for name, script in _SCRIPTS.items():
         if script in preparation.scripts:
-            setattr(Setup, name, _running(
+            yield name, _running(
                 getattr(SystemSetup, name), script, preparation.scripts[script]
-            ))
-    return Setup
+            )
 
 
 def _applying(method: Callable[..., Any]) -> Callable[..., Any]:

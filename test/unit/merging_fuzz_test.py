@@ -164,7 +164,8 @@ def check_state(state: Any, extension: Any) -> None:
     aliases = {node.get('alias') for node in extension.iter('repository')} - {None}
     for repository in state.get_repository_sections():
         assert repository.get_alias() not in aliases or repository.get_priority() == 2
-    assert state.get_system_archives().count('a') <= 1
+    for name in extension.xpath('packages[@type="image"]/archive/@name'):
+        assert state.get_system_archives().count(name) == 1
     wanted = {
         node.get('name') for node in extension.iterfind('packages[@type="image"]/package')
         if node.get('arch') in (None, state.host_architecture)
