@@ -42,6 +42,9 @@ log = logging.getLogger('kiwi')
 
 #: the full description made with an extension, below the build directory
 BUILT_DESCRIPTION = 'description'
+_BOOTSTRAPPED = (
+    'But packages and deletions, which are done again: the package manager is not there'
+)
 
 
 @dataclass(frozen=True)
@@ -159,13 +162,15 @@ def make_plan(
         lines += [f'Built: {request.description}, nothing of the stashed one']
         return _said(_fitting(call, steps), lines)
     call, extended = _extend(request, target, given.extension, steps, work_dir)
+    plan = _fitting(call, steps, extended)
     lines += [
         f'Built: {given.extension.path} on the description of '
         + find_described(steps).image.display_name,
         *(f'  {line}' for line in (*extended.scripts, *extended.applied)),
+        *(() if plan.skips_bootstrap else (f'  {_BOOTSTRAPPED}',)),
         '', extended.result, '', extended.difference()
     ]
-    return _said(_fitting(call, steps, extended), lines)
+    return _said(plan, lines)
 
 
 def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
@@ -238,6 +243,8 @@ def _fitting(
     )
     if skips:
         skip_bootstrap(call.task)
+    elif extended:
+        log.info(_BOOTSTRAPPED)
     preparation = Preparation(
         extended.done, extended.instead, skips, extended.has_id
     ) if extended else Preparation()

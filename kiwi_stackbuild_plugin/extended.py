@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import logging
 import os
 import shutil
@@ -27,6 +28,7 @@ log = logging.getLogger('kiwi')
 
 #: names that the extension is kept under, beside the description made of it
 _KEPT_XML, _KEPT_OTHER = 'extension.xml', 'extension.markup'
+_CDROOT = 'config-cdroot.tar*'
 _EDIT_SCRIPTS = (
     ('editbootconfig', 'edit_boot_config.sh'),
     ('editbootinstall', 'edit_boot_install.sh')
@@ -128,7 +130,7 @@ def extend(
     image = merged.image
     _copy_beside(extension, directory, left_out)
     scripts = merge_scripts(stashed_dir, directory, keep_scripts)
-    overlays = _take_overlays(stashed_dir, state.profiles or ())
+    overlays = _take_overlays(stashed_dir, directory, state.profiles or ())
     _add_stashed_files(stashed_dir, directory, image)
     kept = _KEPT_XML if extension.is_xml else _KEPT_OTHER
     os.rename(
@@ -188,11 +190,17 @@ def _copy_beside(extension: Extension, directory: str, left_out: str) -> None:
         ) from issue
 
 
-def _take_overlays(stashed_dir: str, profiles: Sequence[str]) -> Tuple[str, ...]:
+def _take_overlays(
+    stashed_dir: str, directory: str, profiles: Sequence[str]
+) -> Tuple[str, ...]:
     """Put overlays of a stash beside its description, so that kiwi has none.
 
-    Kiwi stores none in image/ itself, but others may have.
+    Kiwi stores none in image/ itself, but others may have. Of archives for the
+    root of an ISO, by whatever compressed, it takes one.
     """
+    if fnmatch.filter(os.listdir(directory), _CDROOT):
+        for name in fnmatch.filter(os.listdir(stashed_dir), _CDROOT):
+            os.unlink(os.path.join(stashed_dir, name))
     aside = f'{stashed_dir}.overlays'
     os.mkdir(aside)
     for name in ('root', 'root.tar.gz', *profiles):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 from pathlib import Path
 from typing import Any, Optional, Tuple
@@ -211,6 +212,29 @@ def test_a_stash_without_applying_type_gets_one() -> None:
     extension = Extension('/c', True, image('<preferences><type image="tbz"/></preferences>'))
     assert types(merge(stashed, extension, [], None).image) == [(None, 'tbz')]
     assert extension.build_type == 'tbz'
+
+
+def test_one_archive_for_the_root_of_an_iso_and_no_overlay_of_the_stash(
+    tmp_path: Path
+) -> None:
+    stash = tmp_path / 'stash'
+    for place, names in (
+        ('stash', ('config-cdroot.tar.bz2', 'root/etc/a', 'one/b', 'root.tar.gz', 'two/c')),
+        ('extension', ('config-cdroot.tar.xz', 'root/etc/d'))
+    ):
+        for name in names:
+            (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / name).touch()
+    (stash / 'config.xml').write_text(STASHED)
+    state, stashed = load_stashed(str(stash), ['one'], 'tbz')
+    extended = extend_in(tmp_path, stash, state, stashed, Extension('/c', True, image('')))
+    out = tmp_path / 'out'
+    assert {str(path.relative_to(out)) for path in out.rglob('*') if path.is_file()} == {
+        'config.xml', 'extension.xml', 'config-cdroot.tar.xz', 'root/etc/d', 'two/c'
+    }
+    assert [os.path.basename(path) for path in extended.overlays] == [
+        'one', 'root', 'root.tar.gz'
+    ]
 
 
 @pytest.mark.parametrize('keep', [False, True])
