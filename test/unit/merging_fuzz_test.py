@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, List, Optional, Tuple
 
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +23,7 @@ from kiwi_stackbuild_plugin.extension_schema import (
 )
 from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.merging import Merged, merge
+from kiwi_stackbuild_plugin.prepared import Preparation
 from kiwi_stackbuild_plugin.schema_errors import find_error
 
 FUZZ = settings(
@@ -153,7 +155,28 @@ def test_merged_descriptions(
     assert GRAMMAR.validate(etree.fromstring(text)), (GRAMMAR.error_log, text)
     again = merge_both(merged.image, extension, profiles)
     assert again is not None and etree.tostring(again.image) == text
-    check_state(load(merged.image, tmp_path / 'merged.xml', profiles), image)
+    state = load(merged.image, tmp_path / 'merged.xml', profiles)
+    check_state(state, image)
+    check_changes(state, merged, image)
+
+
+def check_changes(state: Any, merged: Merged, extension: Any) -> None:
+    """See that kiwi is told of the extension's only, when it prepares the root."""
+    task = SimpleNamespace(xml_state=state, load_xml_description=lambda: None)
+    preparation = Preparation(merged.done, {}, True, True)
+    preparation.follow(task)
+    task.load_xml_description()
+    changes = preparation.changes(state)
+    assert {user.get_name() for user in changes.get_users()} == {
+        node.get('name') for node in extension.iter('user')
+    }
+    assert set(changes.get_system_archives()) == set(
+        extension.xpath('packages[@type="image"]/archive/@name')
+    )
+    assert set(changes.get_to_become_deleted_packages(True)) == {
+        node.get('name') for node in extension.iterfind('packages[@type="delete"]/package')
+        if node.get('arch') in (None, state.host_architecture)
+    }
 
 
 def check_state(state: Any, extension: Any) -> None:
