@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from types import MethodType
-from typing import Any, List, Sequence
+from typing import Any, Callable, List, Sequence
 
 from kiwi_stackbuild_plugin.base_facts import MANAGERS, BaseFacts
 from kiwi_stackbuild_plugin.tree import open_below
@@ -39,18 +39,23 @@ def skip_bootstrap(task: Any) -> None:
     :param task: kiwi's SystemBuildTask, not started yet
     """
     log.info('The package manager is there: no bootstrap, all is installed by it')
-    load = task.load_xml_description
-
-    def load_description(*args: Any, **options: Any) -> None:
-        load(*args, **options)
-        join_bootstrap(task.xml_state)
-
-    task.load_xml_description = load_description
+    after_load(task, join_bootstrap)
     words = task.command_args
     words['--add-package'] = list(words.get('--add-package') or []) + list(
         words.get('--add-bootstrap-package') or []
     )
     words['--add-bootstrap-package'] = []
+
+
+def after_load(task: Any, function: Callable[[Any], None]) -> None:
+    """Call a function with kiwi's XMLState when a task has read a description."""
+    load = task.load_xml_description
+
+    def load_description(*args: Any, **options: Any) -> None:
+        load(*args, **options)
+        function(task.xml_state)
+
+    task.load_xml_description = load_description
 
 
 def show_installed(root_fd: int) -> None:

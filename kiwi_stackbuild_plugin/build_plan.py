@@ -8,24 +8,31 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
+from kiwi.exceptions import KiwiError
+from kiwi.xml_state import XMLState
+
 from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
 from kiwi_stackbuild_plugin.bootstrap import show_installed, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_packages
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid, printable
 from kiwi_stackbuild_plugin.extended import (
-    Extended, check_stashed, extend, kept_extension, load_stashed
+    Extended, built_of, check_stashed, extend, kept_extension, load_stashed
 )
 from kiwi_stackbuild_plugin.extension import (
     Extension, find_description, read_extension
 )
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.imported_root import choose_import
+from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
+from kiwi_stackbuild_plugin.prepared import Preparation
 from kiwi_stackbuild_plugin.request import StackbuildRequest
-from kiwi_stackbuild_plugin.root_import import replace_description, wipe_description
+from kiwi_stackbuild_plugin.root_import import (
+    copy_tree, replace_description, wipe_description
+)
 from kiwi_stackbuild_plugin.remember import (
-    copy_stashed, find_described, remembered
+    built_as, copy_stashed, find_described, remembered
 )
 from kiwi_stackbuild_plugin.stacking import Step
 from kiwi_stackbuild_plugin.target import Target
@@ -35,6 +42,9 @@ log = logging.getLogger('kiwi')
 
 #: the full description made with an extension, below the build directory
 BUILT_DESCRIPTION = 'description'
+_BOOTSTRAPPED = (
+    'But packages and deletions, which are done again: the package manager is not there'
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class BuildPlan:
     :param imported: the stash whose container (derived_from) kiwi needs
     :param skips_bootstrap: the package manager in the root does it all
     :param extended: the description made of that of a stash and an extension
+    :param preparation: what kiwi does to the root before it creates the image
     """
 
     call: KiwiCall
@@ -65,6 +76,7 @@ class BuildPlan:
     imported: Optional[ImageInfo] = None
     extended: Optional[Extended] = None
     skips_bootstrap: bool = False
+    preparation: Optional[Preparation] = None
 
     def place_description(self, root: str) -> None:
         """Make image/ of a new root what kiwi is to find there."""
@@ -76,6 +88,9 @@ class BuildPlan:
             replace_description(root, self.source)
             return
         wipe_description(root)
+        for path in self.extended.overlays if self.extended else ():
+            copy = copy_tree if os.path.isdir(path) else shutil.copyfile
+            copy(path, os.path.join(root, 'image', os.path.basename(path)))
         kept = kept_extension(self.extended.directory) if self.extended else None
         if self.extended and kept:
             shutil.copyfile(
@@ -148,13 +163,16 @@ def make_plan(
         lines += [f'Built: {request.description}, nothing of the stashed one']
         return _said(_fitting(call, steps), lines)
     call, extended = _extend(request, target, given.extension, steps, work_dir)
+    plan = _fitting(call, steps, extended)
     lines += [
         f'Built: {given.extension.path} on the description of '
         + find_described(steps).image.display_name,
-        *(f'  {line}' for line in extended.scripts), *_named(extended.missing),
+        *(f'  {line}' for line in (*extended.scripts, *extended.applied)),
+        *_named(extended.missing),
+        *(() if plan.skips_bootstrap else (f'  {_BOOTSTRAPPED}',)),
         '', extended.result, '', extended.difference()
     ]
-    return _said(replace(_fitting(call, steps), extended=extended), lines)
+    return _said(plan, lines)
 
 
 def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
@@ -193,10 +211,13 @@ def _extend(
     )
     extended = extend(
         os.path.join(work_dir, 'stashed'), state, image, extension,
-        os.path.join(work_dir, BUILT_DESCRIPTION), request.keep_scripts
+        os.path.join(work_dir, BUILT_DESCRIPTION), request.keep_scripts,
+        _built_then(source, state)
     )
     for line in extended.scripts:
         log.info('Script %s', line)
+    for line in extended.applied:
+        log.info(line)
     if extension.build_type and not request.global_args.get('--type'):
         known['--type'] = extension.build_type
     known['--kiwi-file'] = None
@@ -206,7 +227,17 @@ def _extend(
     return call, extended
 
 
-def _fitting(call: KiwiCall, steps: Sequence[Step]) -> BuildPlan:
+def _built_then(source: Step, state: Any) -> Built:
+    """Return how a stash was built, as far as its description knows that."""
+    try:
+        return built_of(XMLState(state.xml_data, *built_as(source)))
+    except KiwiError:
+        return built_of(state)
+
+
+def _fitting(
+    call: KiwiCall, steps: Sequence[Step], extended: Optional[Extended] = None
+) -> BuildPlan:
     """Check a task that installs packages against the stashes."""
     facts = []
     for step in steps:
@@ -220,7 +251,13 @@ def _fitting(call: KiwiCall, steps: Sequence[Step]) -> BuildPlan:
     )
     if skips:
         skip_bootstrap(call.task)
+    elif extended:
+        log.info(_BOOTSTRAPPED)
+    preparation = Preparation(
+        extended.done, extended.instead, skips, extended.has_id
+    ) if extended else Preparation()
+    preparation.follow(call.task)
     return BuildPlan(
-        call, '', skips_bootstrap=skips,
+        call, '', skips_bootstrap=skips, extended=extended, preparation=preparation,
         imported=choose_import(call.task.xml_state, steps[0].image)
     )

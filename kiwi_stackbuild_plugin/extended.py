@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import logging
 import os
 import shutil
 from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
@@ -22,14 +23,17 @@ from kiwi_stackbuild_plugin.description_names import (
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashDescriptionInvalid, printable, printable_path
 )
-from kiwi_stackbuild_plugin.extension import Extension, merge
-from kiwi_stackbuild_plugin.scripts import merge_scripts
+from kiwi_stackbuild_plugin.extension import Extension
+from kiwi_stackbuild_plugin.keyed import WHOLE, Built
+from kiwi_stackbuild_plugin.merging import Place, merge
+from kiwi_stackbuild_plugin.scripts import Script, merge_scripts
 from kiwi_stackbuild_plugin.tree import open_below, scan
 
 log = logging.getLogger('kiwi')
 
 #: names that the extension is kept under, beside the description made of it
 _KEPT_XML, _KEPT_OTHER = 'extension.xml', 'extension.markup'
+_CDROOT = 'config-cdroot.tar*'
 #: what is said of a stash's description
 STASHED = 'image/config.xml of the stash'
 #: deeper than any path
@@ -44,8 +48,13 @@ class Extended:
     :param directory: where it is
     :param stashed: text of the stash's, in kiwi's own schema version
     :param result: text of the full one
-    :param scripts: a line on each script that will run
+    :param scripts: a line on each script: whether it will run
+    :param applied: a line on what of it is done to the root, and what is not
+    :param done: what of it kiwi did when the stash was made
+    :param instead: what runs in the place of scripts of the result
     :param missing: a line on each file that it names and that is not there
+    :param has_id: the identifier of the image is that of the stash
+    :param overlays: those of the stash, which are in the root already
     """
 
     top: str
@@ -53,6 +62,11 @@ class Extended:
     stashed: str
     result: str
     scripts: Tuple[str, ...]
+    applied: Tuple[str, ...]
+    done: Tuple[Place, ...]
+    instead: Mapping[str, Optional[Script]]
+    has_id: bool
+    overlays: Tuple[str, ...]
     missing: Tuple[str, ...] = ()
 
     def difference(self) -> str:
@@ -133,19 +147,22 @@ def check_stashed(directory: str, state: Any, stashed: Any) -> List[str]:
 
 def extend(
     stashed_dir: str, state: Any, stashed: Any, extension: Extension,
-    top: str, keep_scripts: bool
+    top: str, keep_scripts: bool, then: Built = WHOLE
 ) -> Extended:
     """Write the full description that an extension makes of a stash's.
 
     :param stashed_dir: a copy of the stash's description, used up
     :param top: directory to be made
+    :param then: how the stash was built
     :raises KiwiStashDescriptionInvalid: for what is named and not there
     """
     build_type = None if extension.types else state.get_build_type_name()
     guard_names(stashed, stashed_dir, applying(state.profiles, build_type), STASHED)
-    image = merge(stashed, extension, *_selected(state))
+    merged = merge(stashed, extension, *_selected(state), built_of(state), then)
+    image = merged.image
     directory = link_beside(extension, top)
     scripts = merge_scripts(stashed_dir, directory, keep_scripts)
+    overlays = _take_overlays(stashed_dir, directory, state.profiles or ())
     _add_stashed_files(stashed_dir, directory)
     kept = _KEPT_XML if extension.is_xml else _KEPT_OTHER
     shutil.copyfile(extension.path, os.path.join(directory, kept))
@@ -153,7 +170,8 @@ def extend(
     with open(os.path.join(directory, 'config.xml'), 'x', encoding='utf-8') as out:
         out.write(result)
     return Extended(
-        top, directory, _text(stashed), result, tuple(scripts),
+        top, directory, _text(stashed), result, tuple(scripts.said), merged.said(),
+        merged.done, scripts.instead, 'id' not in extension.image.attrib, overlays,
         _missing(state, image, extension, directory)
     )
 
@@ -164,6 +182,11 @@ def kept_extension(directory: str) -> Optional[str]:
         if os.path.isfile(os.path.join(directory, name)):
             return name
     return None
+
+
+def built_of(state: Any) -> Built:
+    """Return what kiwi's XMLState has selected of a description."""
+    return Built(tuple(state.profiles or ()), state.get_build_type_name())
 
 
 def _selected(state: Any) -> Tuple[List[int], Optional[int]]:
@@ -239,6 +262,25 @@ def _link_above(source: str, directory: str, levels: int, path: Sequence[str]) -
     for name in os.listdir(source):
         if not os.path.lexists(os.path.join(directory, name)):
             os.symlink(os.path.join(source, name), os.path.join(directory, name))
+
+
+def _take_overlays(
+    stashed_dir: str, directory: str, profiles: Sequence[str]
+) -> Tuple[str, ...]:
+    """Put overlays of a stash beside its description, so that kiwi has none.
+
+    Kiwi stores none in image/ itself, but others may have. Of archives for the
+    root of an ISO, by whatever compressed, it takes one.
+    """
+    if fnmatch.filter(os.listdir(directory), _CDROOT):
+        for name in fnmatch.filter(os.listdir(stashed_dir), _CDROOT):
+            os.unlink(os.path.join(stashed_dir, name))
+    aside = f'{stashed_dir}.overlays'
+    os.mkdir(aside)
+    for name in ('root', 'root.tar.gz', *profiles):
+        if os.path.lexists(os.path.join(stashed_dir, name)):
+            os.rename(os.path.join(stashed_dir, name), os.path.join(aside, name))
+    return tuple(os.path.join(aside, name) for name in sorted(os.listdir(aside)))
 
 
 def _add_stashed_files(stashed_dir: str, directory: str) -> None:

@@ -6,8 +6,9 @@ import copy
 import os
 from dataclasses import dataclass
 from glob import glob
-from typing import Any, Iterator, List, Optional, Sequence
+from typing import Any, List, Optional
 
+from kiwi.defaults import Defaults
 from kiwi.markup import Markup
 from lxml import etree
 
@@ -45,13 +46,23 @@ class Extension:
     @property
     def types(self) -> List[Any]:
         """Its <type> elements, the one to be built first."""
-        found = self.image.findall('preferences/type')
+        found = [
+            kind for section in self.image.findall('preferences')
+            if is_here(section.get('arch')) for kind in section.findall('type')
+        ]
         return sorted(found, key=lambda kind: kind.get('primary') != 'true')
 
     @property
     def build_type(self) -> str:
         """The image type it asks for, or nothing."""
         return str(self.types[0].get('image')) if self.types else ''
+
+
+def is_here(architectures: Optional[str]) -> bool:
+    """Tell whether an attribute arch names the architecture to build for."""
+    return not architectures or (
+        Defaults.get_platform_name() in architectures.split(',')
+    )
 
 
 def find_description(directory: str, kiwi_file: Optional[str]) -> str:
@@ -142,97 +153,3 @@ def _refuse(path: str, error: Optional[Finding], has_lines: bool) -> None:
         raise KiwiStashDescriptionInvalid(
             f'{path}:{place} <{error.element}>: {error.why}'
         )
-
-
-def merge(
-    stashed: Any, extension: Extension, sections: Sequence[int],
-    built: Optional[int]
-) -> Any:
-    """Return the description of a stash with an extension's changes.
-
-    :param stashed: root element, in kiwi's own schema version
-    :param sections: which of its preferences apply to the selected profiles
-    :param built: which type in these (counted through) the stash was built as
-    """
-    result = copy.deepcopy(stashed)
-    for name in ('name', 'displayname', 'id'):
-        if name in extension.image.attrib:
-            result.set(name, extension.image.get(name))
-    every = result.findall('preferences')
-    preferences = [every[number] for number in sections] or every[:1]
-    for element in extension.image.iterchildren(etree.Element):
-        if element.tag == 'description':
-            for old in result.findall('description'):
-                _replace(old, element)
-        elif element.tag != 'preferences' and not _is_there(result, element):
-            _append(result, element)
-    _replace_types(preferences, extension.types, built)
-    _replace_settings(preferences, extension.image)
-    etree.indent(result, '    ')
-    return result
-
-
-def _replace_types(
-    preferences: Sequence[Any], types: Sequence[Any], built: Optional[int]
-) -> None:
-    if not types:
-        return
-    old = [kind for section in preferences for kind in section.findall('type')]
-    names = {kind.get('image') for kind in types}
-    place = old[built] if built is not None else None
-    if place is None:
-        for kind in types:
-            _append(preferences[0], kind)
-    else:
-        for kind in types:
-            place.addprevious(_clone(kind))
-    for kind in old:
-        if kind is place or kind.get('image') in names:
-            kind.getparent().remove(kind)
-
-
-def _replace_settings(preferences: Sequence[Any], image: Any) -> None:
-    """Put settings in the place of the first of the same name, or at the top."""
-    new = list(_settings(image))
-    for name in dict.fromkeys(element.tag for element in new):
-        old = [found for section in preferences for found in section.findall(name)]
-        same = [element for element in new if element.tag == name]
-        if not old:
-            preferences[0][0:0] = [_clone(element) for element in same]
-            continue
-        for element in same:
-            old[0].addprevious(_clone(element))
-        for element in old:
-            element.getparent().remove(element)
-
-
-def _settings(image: Any) -> Iterator[Any]:
-    for section in image.findall('preferences'):
-        for element in section.iterchildren(etree.Element):
-            if element.tag != 'type':
-                yield element
-
-
-def _is_there(image: Any, element: Any) -> bool:
-    """Tell whether the stash's description has the very same section."""
-    def canonical(node: Any) -> bytes:
-        clone = _clone(node)
-        etree.indent(clone)
-        return bytes(etree.tostring(clone, method='c14n'))
-    return canonical(element) in [
-        canonical(other) for other in image.findall(element.tag)
-    ]
-
-
-def _clone(element: Any) -> Any:
-    clone = copy.deepcopy(element)
-    clone.tail = None
-    return clone
-
-
-def _append(parent: Any, element: Any) -> None:
-    parent.append(_clone(element))
-
-
-def _replace(old: Any, new: Any) -> None:
-    old.getparent().replace(old, _clone(new))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Dict, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.description import (
@@ -50,20 +50,27 @@ def remembered(source: Step, global_args: Mapping[str, Any]) -> Dict[str, Any]:
 
     Stashes of the older plugin have no labels that tell, but the tree does.
     """
+    profiles, build_type = built_as(source)
+    merged = dict(global_args)
+    if profiles and not merged.get('--profile'):
+        merged['--profile'] = profiles
+        log.info('Building with the profiles of the stash: %s', ', '.join(profiles))
+    if build_type and not merged.get('--type'):
+        merged['--type'] = build_type
+        log.info('Building the type of the stash: %s', build_type)
+    return merged
+
+
+def built_as(source: Step) -> Tuple[List[str], str]:
+    """Return profiles and type that a stash says it was built with."""
     fd = open_tree(source.path)
     try:
         profile = parse_profile(read_file(fd, PROFILE) or b'')
     finally:
         os.close(fd)
     told = source.image.labels
-    merged = dict(global_args)
     names = told.get(labels.PROFILES, profile.get('kiwi_profiles', ''))
-    profiles = [word for word in names.split(',') if word]
-    if profiles and not merged.get('--profile'):
-        merged['--profile'] = profiles
-        log.info('Building with the profiles of the stash: %s', ', '.join(profiles))
-    build_type = told.get(labels.TYPE, profile.get('kiwi_type', ''))
-    if build_type and not merged.get('--type'):
-        merged['--type'] = build_type
-        log.info('Building the type of the stash: %s', build_type)
-    return merged
+    return (
+        [word for word in names.split(',') if word],
+        told.get(labels.TYPE, profile.get('kiwi_type', ''))
+    )

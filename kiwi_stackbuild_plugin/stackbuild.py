@@ -20,6 +20,7 @@ from kiwi_stackbuild_plugin.imported_root import (
 )
 from kiwi_stackbuild_plugin.links import check_links
 from kiwi_stackbuild_plugin.locks import locked
+from kiwi_stackbuild_plugin.prepared import prepared
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.resolve import check_registry, resolve_image
@@ -58,7 +59,7 @@ def stackbuild(request: StackbuildRequest) -> str:
             'The root tree is complete after %.1f s, kiwi takes over',
             time.monotonic() - started
         )
-        with without_import(plan.imported is not None):
+        with without_import(plan.imported is not None), prepared(plan.preparation):
             kiwi_call.run(plan.call)
         with clean_exit():
             mark_finished(target)

@@ -36,15 +36,17 @@ options:
         description of the stash
     --dry-run
         show what comes from which stash and which description is
-        built, for one that extends that of the stash the result and
-        what it changes. Stashes are fetched, nothing is built
+        built, for one that extends that of the stash the result,
+        what it changes, and what is done to the root. Stashes are fetched, nothing is built
     --from-registry=<URI>
         registry to pull the stashes from that are given by a plain
         name
     --keep-scripts
-        where the stash and the description that extends its own both
-        have a script such as config.sh, run both, that of the stash
-        first. By default that of the stash is not run
+        with a description that extends that of the stash, run the
+        scripts of the stash such as config.sh too, before those of
+        the description. By default they are not run again, but for
+        those that work on the image being made (images.sh, disk.sh,
+        pre_disk_sync.sh) and that the description does not replace
     --max-age=<age>
         refuse stashes that were made longer ago than so many
         minutes (30m), hours (12h), days (7d) or weeks (2w). A stored

@@ -192,6 +192,41 @@ def test_the_description_that_built_a_debian_rebuilds_on_it(
     assert list(target.glob('*.oci.tar'))
 
 
+DELETED = (
+    '<packages type="uninstall"><package name="never-there"/></packages>'
+    '<packages type="delete"><package name="media-types"/></packages></image>'
+)
+
+
+def test_what_was_deleted_needs_no_deletion(
+    storage: Storage, debian_root: Path, tmp_path: Path, fast: List[str]
+) -> None:
+    """Kiwi fails where nothing is left to delete, apt where a dependency is gone."""
+    storage.run(
+        'chroot', str(debian_root), 'dpkg', '--remove', '--force-depends', 'media-types'
+    )
+    storage.kiwi('stash', '--root', str(debian_root), '--container-name', 'debian')
+    work = tmp_path / 'work'
+    (work / 'gnupg').mkdir(parents=True, mode=0o700)
+    description = Path(write_description(
+        str(tmp_path / 'full'), RootPlan(packages=('hello',)), find_repository()
+    ))
+    config = description / 'config.xml'
+    config.write_text(config.read_text().replace('</image>', DELETED))
+    target = tmp_path / 'out'
+    said = storage.kiwi(
+        'stackbuild', '--stash', 'debian', '--target-dir', str(target),
+        '--description', str(description), env=kiwi_environment(str(work)),
+        options=fast
+    ).stdout
+    assert 'Not installed, needs no deletion: never-there' in said
+    rebuilt = image_root(target)
+    assert (rebuilt / 'usr/bin/hello').is_file()
+    assert storage.run(
+        'chroot', str(rebuilt), 'dpkg-query', '-W', '-f', '${db:Status-Status}', 'media-types'
+    ).stdout == 'config-files'
+
+
 def test_a_base_without_a_package_manager_is_bootstrapped(
     storage: Storage, tmp_path: Path, fast: List[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 from pathlib import Path
 from typing import Any, Optional, Tuple
@@ -12,12 +13,13 @@ from lxml import etree
 
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extended import (
-    copy_description, extend, load_stashed
+    Extended, copy_description, extend, load_stashed
 )
 from kiwi_stackbuild_plugin.extension import (
-    Extension, find_description, merge, read_extension
+    Extension, find_description, read_extension
 )
 from kiwi_stackbuild_plugin.extension_schema import schema_version
+from kiwi_stackbuild_plugin.merging import merge
 from kiwi_stackbuild_plugin.root_directory import open_tree
 
 STASHED = '''<image schemaversion="7.4" name="base">
@@ -131,21 +133,21 @@ def merged(
     (stash / 'config.xml').write_text(STASHED)
     state, stashed = load_stashed(str(stash), profiles, build_type)
     extension = Extension(str(tmp_path / 'config.xml'), True, image(text))
-    result = extend_in(tmp_path, stash, state, stashed, extension)
+    result = extend_in(tmp_path, stash, state, stashed, extension).result
     return etree.fromstring(result.encode())
 
 
 def extend_in(
     tmp_path: Path, stash: Path, state: Any, stashed: Any, extension: Extension,
     keep: bool = False
-) -> str:
+) -> Extended:
     work = tmp_path / 'extension'
     work.mkdir(exist_ok=True)
     (work / 'config.xml').write_bytes(etree.tostring(extension.image))
     moved = Extension(str(work / 'config.xml'), True, extension.image)
     return extend(
         str(stash), state, stashed, moved, str(tmp_path / 'out'), keep
-    ).result
+    )
 
 
 def types(result: Any) -> list[Tuple[Optional[str], str]]:
@@ -208,8 +210,32 @@ def test_no_second_type_of_a_name_stays(tmp_path: Path) -> None:
 def test_a_stash_without_applying_type_gets_one() -> None:
     stashed = etree.fromstring('<image name="b"><preferences/></image>')
     extension = Extension('/c', True, image('<preferences><type image="tbz"/></preferences>'))
-    assert types(merge(stashed, extension, [], None)) == [(None, 'tbz')]
+    assert types(merge(stashed, extension, [], None).image) == [(None, 'tbz')]
     assert extension.build_type == 'tbz'
+
+
+def test_one_archive_for_the_root_of_an_iso_and_no_overlay_of_the_stash(
+    tmp_path: Path
+) -> None:
+    stash = tmp_path / 'stash'
+    for place, names in (
+        ('stash', ('config-cdroot.tar.bz2', 'root/etc/a', 'one/b', 'root.tar.gz', 'two/c')),
+        ('extension', ('config-cdroot.tar.xz', 'root/etc/d'))
+    ):
+        for name in names:
+            (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / name).touch()
+    (stash / 'config.xml').write_text(STASHED)
+    state, stashed = load_stashed(str(stash), ['one'], 'tbz')
+    extended = extend_in(tmp_path, stash, state, stashed, Extension('/c', True, image('')))
+    out = tmp_path / 'out'
+    assert {
+        os.path.relpath(os.path.join(folder, name), out)
+        for folder, _, names in os.walk(out, followlinks=True) for name in names
+    } == {'config.xml', 'extension.xml', 'config-cdroot.tar.xz', 'root/etc/d', 'two/c'}
+    assert [os.path.basename(path) for path in extended.overlays] == [
+        'one', 'root', 'root.tar.gz'
+    ]
 
 
 @pytest.mark.parametrize('keep', [False, True])
@@ -228,7 +254,7 @@ def test_files_go_over_those_of_the_stash(tmp_path: Path, keep: bool) -> None:
     (work / 'root').mkdir(parents=True)
     (work / 'config.sh').write_text('#!/bin/sh\necho extension $1 >> ran\nexit 3\n')
     state, stashed = load_stashed(str(tmp_path / 'stash'), ['one'], 'tbz')
-    extend_in(
+    extended = extend_in(
         tmp_path, tmp_path / 'stash', state, stashed,
         Extension('/c', True, image('')), keep
     )
@@ -241,6 +267,8 @@ def test_files_go_over_those_of_the_stash(tmp_path: Path, keep: bool) -> None:
         ['bash', str(out / 'config.sh'), 'word'], cwd=tmp_path, check=False
     )
     assert done.returncode == 3
-    expected = ['stash word'] * keep + ['extension word']
-    assert (tmp_path / 'ran').read_text().splitlines() == expected
+    assert (tmp_path / 'ran').read_text().splitlines() == ['stash word', 'extension word']
     assert not list(out.glob('.config.sh.*'))
+    script = extended.instead.get('config.sh')
+    assert (script is None) == keep
+    assert script is None or script.content.startswith(b'#!/bin/sh\necho extension')
