@@ -9,7 +9,7 @@ from typing import Iterator, List
 import pytest
 from canaries import GOOD, SECRET, XML, check_no_secret, container, make_canary
 from storages import Storage, image_root
-from trees import describe, make_root
+from trees import CONFIG, describe, make_root
 
 
 @pytest.fixture
@@ -68,6 +68,22 @@ def test_names_in_layers_stay_inside(
         check=False
     )
     assert result.returncode in (0, 1) and 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('place', ['config.xml', 'a.kiwi'])
+def test_description_of_a_program_is_not_built(
+    storage: Storage, root: Path, tmp_path: Path, place: str
+) -> None:
+    """Kiwi would take it for its own; it is a file of the image like others."""
+    text = CONFIG.format(schema='7.4', name='program')
+    (root / place).write_text(text)
+    storage.kiwi('stash', '--root', str(root))
+    storage.kiwi('stackbuild', '--stash=small', f'--target-dir={tmp_path}/out')
+    built = [path.name for path in (tmp_path / 'out').glob('*.tar.xz')]
+    assert len(built) == 1 and built[0].startswith('small.'), built
+    (tmp_path / 'unpacked').mkdir()
+    storage.run('tar', '-C', f'{tmp_path}/unpacked', '-xf', f'{tmp_path}/out/{built[0]}')
+    assert (tmp_path / 'unpacked' / place).read_text() == text
 
 
 @pytest.mark.parametrize(('where', 'target'), [
