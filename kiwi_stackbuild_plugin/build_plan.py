@@ -22,6 +22,7 @@ from kiwi_stackbuild_plugin.extension import (
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.imported_root import choose_import
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
+from kiwi_stackbuild_plugin.links import RootWork, read_work
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.root_import import replace_description, wipe_description
 from kiwi_stackbuild_plugin.remember import (
@@ -55,12 +56,14 @@ class BuildPlan:
 
     :param source: mount of the stash whose own description is built, or empty
     :param imported: the stash whose container (derived_from) kiwi needs
+    :param work: what kiwi will write in the root
     :param skips_bootstrap: the package manager in the root does it all
     :param extended: the description made of that of a stash and an extension
     """
 
     call: KiwiCall
     text: str
+    work: RootWork
     source: str = ''
     imported: Optional[ImageInfo] = None
     extended: Optional[Extended] = None
@@ -141,7 +144,8 @@ def make_plan(
         call = _prepare_call(request, target, None, known)
         lines += ['Built: the description of ' + source.image.display_name]
         imported = choose_import(state, steps[0].image, source.path)
-        return _said(BuildPlan(call, '', source.path, imported), lines)
+        work = read_work(state, builds=False)
+        return _said(BuildPlan(call, '', work, source.path, imported), lines)
     if given.extension is None:
         call = given.call
         lines += [f'Built: {request.description}, nothing of the stashed one']
@@ -214,6 +218,7 @@ def _fitting(call: KiwiCall, steps: Sequence[Step]) -> BuildPlan:
     if skips:
         skip_bootstrap(call.task)
     return BuildPlan(
-        call, '', skips_bootstrap=skips,
+        call, '', read_work(call.task.xml_state, True, not skips),
+        skips_bootstrap=skips,
         imported=choose_import(call.task.xml_state, steps[0].image)
     )

@@ -30,6 +30,7 @@ from kiwi_stackbuild_plugin.derived import imported_label
 from kiwi_stackbuild_plugin.index import IndexWriter
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
+from kiwi_stackbuild_plugin.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
@@ -112,6 +113,7 @@ def stash(request: StashRequest) -> str:
         tree = stack.enter_context(open_root(request.root))
         description = read_root_description(tree.fd)
         name = _stash_name(request, tree, description)
+        _warn_of_links(tree, description)
         store.require_storage_tools()
         temp_dir = Defaults.get_temp_location()
         stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
@@ -133,6 +135,15 @@ def stash(request: StashRequest) -> str:
         )) if base else None
         return _store_tree(job, base, documents, extra)
     raise AssertionError('not reached: clean_exit() swallows nothing')
+
+
+def _warn_of_links(tree: RootTree, description: Optional[RootDescription]) -> None:
+    """Say now that kiwi would not build from the tree, as far as is known."""
+    if description:
+        warn_of_links(tree.path, tree.path, RootWork(
+            manager=description.package_manager or None,
+            image=description.build_type or None
+        ))
 
 
 def _stash_name(
