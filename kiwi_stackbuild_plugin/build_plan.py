@@ -26,6 +26,7 @@ from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.imported_root import choose_import
 from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
+from kiwi_stackbuild_plugin.links import RootWork, read_work
 from kiwi_stackbuild_plugin.prepared import Preparation
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.root_import import (
@@ -65,6 +66,7 @@ class BuildPlan:
 
     :param source: mount of the stash whose own description is built, or empty
     :param imported: the stash whose container (derived_from) kiwi needs
+    :param work: what kiwi will write in the root
     :param skips_bootstrap: the package manager in the root does it all
     :param extended: the description made of that of a stash and an extension
     :param preparation: what kiwi does to the root before it creates the image
@@ -72,6 +74,7 @@ class BuildPlan:
 
     call: KiwiCall
     text: str
+    work: RootWork
     source: str = ''
     imported: Optional[ImageInfo] = None
     extended: Optional[Extended] = None
@@ -157,7 +160,8 @@ def make_plan(
         call = _prepare_call(request, target, None, known)
         lines += ['Built: the description of ' + source.image.display_name]
         imported = choose_import(state, steps[0].image, source.path)
-        return _said(BuildPlan(call, '', source.path, imported), lines)
+        work = read_work(state, builds=False)
+        return _said(BuildPlan(call, '', work, source.path, imported), lines)
     if given.extension is None:
         call = given.call
         lines += [f'Built: {request.description}, nothing of the stashed one']
@@ -258,6 +262,7 @@ def _fitting(
     ) if extended else Preparation()
     preparation.follow(call.task)
     return BuildPlan(
-        call, '', skips_bootstrap=skips, extended=extended, preparation=preparation,
+        call, '', read_work(call.task.xml_state, True, not skips),
+        skips_bootstrap=skips, extended=extended, preparation=preparation,
         imported=choose_import(call.task.xml_state, steps[0].image)
     )

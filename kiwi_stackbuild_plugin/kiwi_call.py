@@ -19,6 +19,8 @@ from kiwi.exceptions import KiwiCommandNotLoaded
 
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
 
+#: the description that kiwi keeps in a root (SystemSetup.import_description)
+ROOT_DESCRIPTION = 'image/config.xml'
 # options of kiwi-ng itself that select no behaviour of a task
 _NOT_FORWARDED = ('--help', '--version', '--compat')
 
@@ -38,7 +40,8 @@ def prepare_create(
     """Prepare "kiwi-ng system create"; nothing on disk is touched.
 
     The root has its description in image/config.xml, whatever the name of
-    the file was that it came from, so --kiwi-file is not passed on.
+    the file was that it came from. Unless told, kiwi takes a /config.xml of
+    some program in the root, or its first /*.kiwi where there is no other.
 
     :param global_args: kiwi's own dictionary of global options
     :param extra: the user's arguments for the command
@@ -48,7 +51,7 @@ def prepare_create(
     return _prepare(
         SystemCreateTask, 'create',
         {'--root': root_dir, '--target-dir': target_dir}, (),
-        global_words(global_args, without=('--kiwi-file',)), extra
+        global_words({**global_args, '--kiwi-file': ROOT_DESCRIPTION}), extra
     )
 
 
@@ -89,9 +92,7 @@ def kiwi_argv(argv: Sequence[str]) -> Iterator[None]:
         sys.argv = ours
 
 
-def global_words(
-    global_args: Mapping[str, Any], without: Sequence[str] = ()
-) -> List[str]:
+def global_words(global_args: Mapping[str, Any]) -> List[str]:
     """Return kiwi's global options as words of a command line.
 
     Values given twice for an option that can be repeated are given once.
@@ -99,7 +100,7 @@ def global_words(
     words: List[str] = []
     for name in _global_options(global_args):
         value = global_args.get(name)
-        if name in without or value is None or value is False:
+        if value is None or value is False:
             continue
         if value is True:
             words.append(name)

@@ -12,7 +12,7 @@ from kiwi_stackbuild_plugin.apply import apply_delta
 from kiwi_stackbuild_plugin.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.links import check_links
+from kiwi_stackbuild_plugin.links import EVERYTHING, RootWork, check_links
 from kiwi_stackbuild_plugin.prefetch import read_ahead
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.resolve import extras_of
@@ -27,13 +27,19 @@ log = logging.getLogger('kiwi')
 _LARGE = 1 << 30
 
 
-def import_images(steps: Sequence[Step], root: str) -> None:
+def import_images(
+    steps: Sequence[Step], root: str, work: RootWork = EVERYTHING
+) -> None:
     """Make a root of the first image and the own changes of the others.
 
     :param steps: see stacking.plan_stack
     :param root: directory to be made
+    :param work: what kiwi will write in it
     :raises KiwiStashRootInvalid: for a tree that would lead kiwi out of it
     """
+    if len(steps) == 1:
+        # one of several may have a directory where a lower one has a link
+        check_links(steps[0].path, work)
     first = steps[0]
     log.info('Importing %s', first.describe())
     _copy_image(first, root)
@@ -47,7 +53,7 @@ def import_images(steps: Sequence[Step], root: str) -> None:
         _restore_root(root_fd, first.image)
     finally:
         os.close(root_fd)
-    check_links(root)
+    check_links(root, work)
 
 
 def _copy_image(step: Step, root: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from contextlib import ExitStack
+from typing import ContextManager
 
 from kiwi.defaults import Defaults
 
@@ -15,10 +16,11 @@ from kiwi_stackbuild_plugin.build_plan import BuildPlan, make_plan, read_given
 from kiwi_stackbuild_plugin.checks import check_architecture
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.command import require_tools
+from kiwi_stackbuild_plugin.guard import guarded
 from kiwi_stackbuild_plugin.imported_root import (
     restore_import, without_import
 )
-from kiwi_stackbuild_plugin.links import check_links
+from kiwi_stackbuild_plugin.links import check_links, warn_of_links
 from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.prepared import prepared
 from kiwi_stackbuild_plugin.request import StackbuildRequest
@@ -59,11 +61,21 @@ def stackbuild(request: StackbuildRequest) -> str:
             'The root tree is complete after %.1f s, kiwi takes over',
             time.monotonic() - started
         )
-        with without_import(plan.imported is not None), prepared(plan.preparation):
+        with without_import(plan.imported is not None), prepared(plan.preparation), \
+                _kept_inside(target):
             kiwi_call.run(plan.call)
         with clean_exit():
             mark_finished(target)
     return ''
+
+
+def _kept_inside(target: Target) -> ContextManager[None]:
+    """Hold kiwi, for a block, in what it makes here, copies of the root too."""
+    anything = ('',)
+    return guarded([
+        (target.build_dir, anything), (target.path, anything),
+        (Defaults.get_temp_location(), ('kiwi_', 'efi_'))
+    ], target.image_root)
 
 
 def _make_lookup(request: StackbuildRequest) -> Lookup:
@@ -93,15 +105,17 @@ def _prepare_root(
         steps = plan_stack(space, images, stack)
         plan = make_plan(request, target, given, steps, space.path)
         if request.dry_run:
+            for step in steps:
+                warn_of_links(step.image.display_name, step.path, plan.work)
             return plan
         stack.enter_context(made_directories(target))
         staging = stack.enter_context(workspace(target.build_dir))
         root = os.path.join(staging.path, 'root')
-        import_images(steps, root)
+        import_images(steps, root, plan.work)
         plan.place_description(root)
+        check_links(root, plan.work)
         if plan.imported:
             restore_import(space, plan.imported, root)
-        check_links(root)
         record_origin(root, images)
         publish(target, root)
         store.keep_added(space, images[0])

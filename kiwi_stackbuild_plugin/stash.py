@@ -30,6 +30,7 @@ from kiwi_stackbuild_plugin.derived import imported_label
 from kiwi_stackbuild_plugin.index import IndexWriter
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
+from kiwi_stackbuild_plugin.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, store_image
@@ -113,8 +114,7 @@ def stash(request: StashRequest) -> str:
         tree = stack.enter_context(open_root(request.root))
         description = read_root_description(tree.fd)
         name = _stash_name(request, tree, description)
-        for line in description.elsewhere if description else ():
-            log.warning('The stash will not have %s', printable(line))
+        _warn_early(tree, description)
         store.require_storage_tools()
         temp_dir = Defaults.get_temp_location()
         stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
@@ -135,6 +135,18 @@ def stash(request: StashRequest) -> str:
             ImageDocuments(base.info.image_id)
         )) if base else None
         return _store_tree(job, base, documents, extra)
+
+
+def _warn_early(tree: RootTree, description: Optional[RootDescription]) -> None:
+    """Say now what a build from the stash would miss, or refuse, as far as is known."""
+    if description is None:
+        return
+    for line in description.elsewhere:
+        log.warning('The stash will not have %s', printable(line))
+    warn_of_links(tree.path, tree.path, RootWork(
+        manager=description.package_manager or None,
+        image=description.build_type or None
+    ))
 
 
 def _stash_name(

@@ -9,7 +9,7 @@ from typing import Iterator, List
 import pytest
 from canaries import GOOD, SECRET, XML, check_no_secret, container, make_canary
 from storages import Storage, image_root
-from trees import describe, make_root
+from trees import CONFIG, describe, make_root
 
 
 @pytest.fixture
@@ -19,6 +19,19 @@ def canary(tmp_path: Path) -> Iterator[Path]:
     before = describe(place)
     yield place
     assert describe(place) == before
+
+
+def describe_build(place: Path, packages: str = '') -> Path:
+    """Write a description that kiwi builds without fetching anything."""
+    place.mkdir(exist_ok=True)
+    (place / 'config.xml').write_text(
+        CONFIG.format(schema='7.4', name='described').replace(
+            '<packages type="image"/>',
+            '<repository type="apt-deb"><source path="dir:///nonexistent"/></repository>'
+            f'<packages type="image">{packages}</packages>'
+        )
+    )
+    return place
 
 
 @pytest.mark.parametrize('kind', XML)
@@ -73,6 +86,22 @@ def test_names_in_layers_stay_inside(
     assert result.returncode in (0, 1) and 'Traceback' not in result.stderr
 
 
+@pytest.mark.parametrize('place', ['config.xml', 'a.kiwi'])
+def test_description_of_a_program_is_not_built(
+    storage: Storage, root: Path, tmp_path: Path, place: str
+) -> None:
+    """Kiwi would take it for its own; it is a file of the image like others."""
+    text = CONFIG.format(schema='7.4', name='program')
+    (root / place).write_text(text)
+    storage.kiwi('stash', '--root', str(root))
+    storage.kiwi('stackbuild', '--stash=small', f'--target-dir={tmp_path}/out')
+    built = [path.name for path in (tmp_path / 'out').glob('*.tar.xz')]
+    assert len(built) == 1 and built[0].startswith('small.'), built
+    (tmp_path / 'unpacked').mkdir()
+    storage.run('tar', '-C', f'{tmp_path}/unpacked', '-xf', f'{tmp_path}/out/{built[0]}')
+    assert (tmp_path / 'unpacked' / place).read_text() == text
+
+
 @pytest.mark.parametrize(('where', 'target'), [
     ('image', '@'), ('etc/hosts.kiwi', '@/hosts'), ('etc/apt', '../../../../../canary/apt')
 ])
@@ -86,14 +115,70 @@ def test_container_that_leads_kiwi_out_is_refused(
     container(storage, tmp_path, {
         **files, where: ('link', target.replace('@', str(canary)))
     })
+    described = describe_build(tmp_path / 'description')
     before = sorted(os.listdir(tmp_path))
     result = storage.kiwi(
-        'stackbuild', '--stash=bad', f'--target-dir={tmp_path}/out', check=False
+        'stackbuild', '--stash=bad', f'--target-dir={tmp_path}/out',
+        f'--description={described}', check=False
     )
     said = result.stdout + result.stderr
     assert result.returncode == 1 and 'Traceback' not in said
     assert 'link' in said, said
     assert sorted(os.listdir(tmp_path)) == before
+
+
+#: what a description puts through srv, a link to the canary; how it is told
+THROUGH = {
+    'archive': ('<archive name="a.tar"/>', 'kiwi is stopped'),
+    'archive, target': ('<archive name="b.tar" target_dir="/srv/sub"/>', 'is refused'),
+    'outside': ('<archive name="b.tar" target_dir="/../../../x"/>', 'outside of the image'),
+}
+
+
+@pytest.mark.parametrize('kind', THROUGH)
+def test_description_writes_through_no_link(
+    storage: Storage, root: Path, tmp_path: Path, canary: Path, kind: str
+) -> None:
+    """The archive has no directory of that name, so tar follows what is there."""
+    (root / 'srv').symlink_to(canary)
+    storage.kiwi('stash', '--root', str(root))
+    description = tmp_path / 'description'
+    (description / 'srv').mkdir(parents=True)
+    (description / 'srv/secret').write_text('written')
+    storage.run('tar', '-C', str(description), '-cf', f'{description}/a.tar', 'srv/secret')
+    storage.run('tar', '-C', f'{description}/srv', '-cf', f'{description}/b.tar', 'secret')
+    words, told = THROUGH[kind]
+    describe_build(description, words)
+    before = sorted(os.listdir(tmp_path))
+    result = storage.kiwi(
+        'stackbuild', '--stash=small', f'--description={description}',
+        f'--target-dir={tmp_path}/out', check=False
+    )
+    said = result.stdout + result.stderr
+    assert result.returncode == 1 and 'Traceback' not in said
+    assert told in said, said
+    if 'stopped' not in told:
+        assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_stash_and_dry_run_warn_of_links(
+    storage: Storage, root: Path, tmp_path: Path
+) -> None:
+    (root / 'etc/hosts.kiwi').symlink_to('/etc/hosts')
+    told = "'etc/hosts.kiwi' in it is, or is below, a link out of the root"
+    stashed = storage.kiwi('stash', '--root', str(root))
+    assert told in stashed.stdout + stashed.stderr
+    describe_build(tmp_path / 'description')
+    shown = storage.kiwi(
+        'stackbuild', '--stash=small', '--dry-run', f'--target-dir={tmp_path}/out',
+        f'--description={tmp_path}/description'
+    )
+    assert told in shown.stdout + shown.stderr
+    # kiwi does not write there where it only makes the image
+    created = storage.kiwi(
+        'stackbuild', '--stash=small', '--dry-run', f'--target-dir={tmp_path}/out'
+    )
+    assert told not in created.stdout + created.stderr
 
 
 def test_stacked_stash_writes_through_no_link(

@@ -24,8 +24,8 @@ LAYERS: Tuple[Set[str], ...] = (
      'command', 'entry', 'files', 'description_names'},
     {'tree', 'image', 'workspace', 'kiwi_call',                         # 1
      'destination', 'access'},
-    {'tool_message', 'request', 'packing', 'root_directory'},
-    {'scanner'},
+    {'tool_message', 'request', 'packing', 'root_directory', 'tool_writes'},
+    {'scanner', 'guard'},
     {'same', 'parsing', 'prefetch', 'index'},
     {'delta', 'description', 'content', 'selection', 'extras'},
     {'archive', 'record', 'source', 'links', 'apply', 'tarstream',      # 2

@@ -11,6 +11,7 @@ import pytest
 from kiwi.cli import Cli
 from kiwi.exceptions import KiwiError
 from kiwi.tasks.system_create import SystemCreateTask
+from trees import CONFIG, make_root
 
 from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
@@ -89,7 +90,9 @@ def test_global_option_reaches_the_nested_create(option: str, words: List[str]) 
     supported(option, parsed([]))
     ours = parsed(words)
     nested = kiwi_call.prepare_create('/r', '/t', ours, []).task.global_args
-    expected = None if option == '--kiwi-file' else comparable(ours[option])
+    expected = comparable(ours[option])
+    if option == '--kiwi-file':
+        expected = kiwi_call.ROOT_DESCRIPTION
     assert comparable(nested[option]) == expected
 
 
@@ -99,6 +102,20 @@ def test_all_global_options_at_once_change_nothing_else() -> None:
     nested = kiwi_call.prepare_build('/d', '/t', ours, []).task.global_args
     for name in OPTIONS:
         assert comparable(nested.get(name)) == comparable(ours.get(name))
+
+
+@pytest.mark.parametrize('beside', ['config.xml', 'a.kiwi', 'image/a.kiwi'])
+def test_create_reads_the_description_in_image_and_no_other(
+    tmp_path: Path, beside: str
+) -> None:
+    root = make_root(tmp_path / 'root')
+    (root / beside).write_text(CONFIG.format(schema='7.4', name='other'))
+    task = kiwi_call.prepare_create(str(root), f'{tmp_path}/t', parsed([]), []).task
+    task.load_xml_description(str(root), task.global_args['--kiwi-file'])
+    assert task.xml_data.get_name() == 'small'
+    (root / 'image/config.xml').unlink()
+    with pytest.raises(KiwiError):
+        task.load_xml_description(str(root), task.global_args['--kiwi-file'])
 
 
 def test_defaults_are_given_once() -> None:
