@@ -143,28 +143,43 @@ def decode(label: str) -> Extras:
 
     An image may come from a stranger: all paths lead into the tree.
     """
+    return _decode(label) or {}
+
+
+def is_sound(label: str) -> bool:
+    """Tell whether a label can be one of ours."""
+    return _decode(label) is not None
+
+
+def _decode(label: str) -> Optional[Extras]:
     try:
         document = json.loads(label) if label else {}
         found = {
             _bytes(path): Extra(
-                None if told.get('mtime') is None else int(told['mtime']),
+                _number(told.get('mtime')),
                 tuple(
-                    (os.fsdecode(_bytes(key)), base64.b64decode(value))
+                    (os.fsdecode(_bytes(key)), base64.b64decode(value, validate=True))
                     for key, value in told.get('xattrs', {}).items()
                 ),
-                bool(told.get('sparse'))
+                told.get('sparse') is True
             ) for path, told in document.items()
         }
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return {}
-    return found if all(_is_sound(*item) for item in found.items()) else {}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return found if all(_is_sound(*item) for item in found.items()) else None
+
+
+def _number(value: Any) -> Optional[int]:
+    if value is not None and type(value) is not int:
+        raise TypeError
+    return value
 
 
 def _is_sound(path: bytes, extra: Extra) -> bool:
     return (
         path == ROOT or not {b'', b'.', b'..'} & set(path.split(b'/'))
     ) and b'\0' not in path and not any(
-        '\0' in key for key, _ in extra.xattrs
+        not key or '\0' in key for key, _ in extra.xattrs
     ) and abs(extra.mtime or 0) < 2**80
 
 
