@@ -44,7 +44,7 @@ class ImageInfo:
 
     image_id and digests are 64 hexadecimal digits, digests with 'sha256:';
     layers are the diff IDs from the bottom up; created is RFC 3339; size is
-    what the unpacked layers take, in bytes.
+    what the unpacked layers take, in bytes; driver is that of the storage.
     """
 
     image_id: str
@@ -57,6 +57,16 @@ class ImageInfo:
     architecture: str = ''
     author: str = ''
     history: Tuple[Mapping[str, Any], ...] = ()
+    driver: str = ''
+
+    @property
+    def lossy_storage(self) -> bool:
+        """Tell whether it is stored where lower layers lose extended attributes.
+
+        The driver vfs copies a layer's parent without them, but for
+        capabilities (containers/storage, drivers/copy).
+        """
+        return self.driver == 'vfs'
 
     @cached_property
     def told(self) -> StashLabels:
@@ -81,7 +91,8 @@ def info_from_inspect(data: Mapping[str, Any]) -> ImageInfo:
         layers=tuple((data.get('RootFS') or {}).get('Layers') or ()),
         architecture=data.get('Architecture') or '',
         author=data.get('Author') or '',
-        history=tuple(data.get('History') or ())
+        history=tuple(data.get('History') or ()),
+        driver=(data.get('GraphDriver') or {}).get('Name') or ''
     )
 
 
@@ -188,13 +199,28 @@ def make_config(
     config['config'] = settings
     if oci_config.get('maintainer'):
         config['author'] = oci_config['maintainer']
+    told = fit_history(config.get('history') or [], len(config['rootfs']['diff_ids']))
     history = {'created': created, **oci_config.get('history', {})}
     if diff_id is None:
         history['empty_layer'] = True
     else:
         config['rootfs']['diff_ids'].append(diff_id)
-    config['history'] = [*(config.get('history') or []), history]
+    config['history'] = [*told, history]
     return config
+
+
+def fit_history(history: List[Document], count: int) -> List[Document]:
+    """Return a history that has an entry for each layer, as podman build wants it.
+
+    What is told of too few layers is of the upper ones: tools add to the end.
+
+    :param count: of layers
+    """
+    missing = count - sum(1 for entry in history if not entry.get('empty_layer'))
+    if missing < 0:
+        # nobody knows which of them are of layers
+        history, missing = [], count
+    return [*({'created_by': 'unknown'} for _ in range(missing)), *history]
 
 
 def make_manifest(

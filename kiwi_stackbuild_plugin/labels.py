@@ -32,6 +32,8 @@ ROOT_MODE = STASH_PREFIX + 'root-mode'
 ROOT_OWNER = STASH_PREFIX + 'root-owner'
 #: what neither a layer nor the storage keeps, see extras.py
 EXTRAS = STASH_PREFIX + 'extras'
+#: 'all': the extras have each extended attribute, since the storage loses them
+XATTRS = STASH_PREFIX + 'xattrs'
 DESCRIPTION_DIGEST = STASH_PREFIX + 'description-digest'
 KIWI_VERSION = STASH_PREFIX + 'kiwi-version'
 PLUGIN_VERSION = STASH_PREFIX + 'plugin-version'
@@ -86,6 +88,7 @@ class StashLabels:
     base_digest: Optional[str] = None
     author: str = ''
     extras: Optional[str] = None
+    all_xattrs: bool = False
     imported_root: Optional[str] = None
     wrong: Tuple[str, ...] = ()
 
@@ -116,6 +119,7 @@ def read_labels(found: Mapping[str, str]) -> StashLabels:
         base_name=take(BASE_NAME, str) or '',
         base_digest=take(BASE_DIGEST, _digest),
         author=take(AUTHORS, str) or take(MAINTAINER, str) or '',
+        all_xattrs=take(XATTRS, lambda text: text == 'all' or None) or False,
         extras=take(EXTRAS, str), imported_root=take(IMPORTED_ROOT, _config),
         wrong=tuple(wrong)
     )

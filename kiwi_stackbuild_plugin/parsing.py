@@ -34,7 +34,8 @@ def parse_infos(text: str) -> List[ImageInfo]:
         'Created': _optional(_is_text), 'Size': _optional(_is_number),
         'Labels': _optional(_is_labels), 'Architecture': _optional(_is_text),
         'RootFS': _optional(lambda root: _fits(root, {'Layers': _optional(_are_texts)})),
-        'Author': _optional(_is_text), 'History': _optional(_are_objects)
+        'Author': _optional(_is_text), 'History': _optional(_are_objects),
+        'GraphDriver': _optional(lambda one: _fits(one, {'Name': _optional(_is_text)}))
     })):
         raise KiwiStashToolFailed('podman image inspect: what it says is not of images')
     return [info_from_inspect(data) for data in documents]

@@ -6,6 +6,7 @@ Their own configuration holds: registries.conf, auth.json, certs.d, policy.json.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from kiwi_stackbuild_plugin.parsing import (
 from kiwi_stackbuild_plugin.store import add_image, network_timeout
 from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
 from kiwi_stackbuild_plugin.workspace import IMAGE, Workspace
+
+log = logging.getLogger('kiwi')
 
 #: skopeo waits 1 s and 2 s in between; podman has retries of its own
 _RETRIES = ['--retry-times=2']
@@ -99,27 +102,40 @@ def copy_in(
     return offer.image_id
 
 
-def push_image(image_id: str, destination: str, access: Access) -> None:
+def push_image(
+    image_id: str, destination: str, access: Access, shown: str = ''
+) -> None:
     """Copy a stored image to a registry, archive or layout.
 
     A registry gets only the layers it lacks: those it may have are compressed
     first and asked for by digest.
 
+    Signatures are copied where the destination can hold them.
+
+    :param shown: the destination as the user knows it
     :raises KiwiStashToolFailed: with the reason
     """
+    shown = without_secrets(shown or destination)
     remote = destination.startswith('docker://')
     more = ['--dest-precompute-digests', *access.options('dest-')] if remote else []
-    result = run_command(
-        [
-            'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, *more,
-            f'containers-storage:@{image_id}', destination
-        ], check=False, timeout=network_timeout()
-    )
+    words = [
+        'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, *more,
+        f'containers-storage:@{image_id}', destination
+    ]
+    result = run_command(words, check=False, timeout=network_timeout())
+    if result.returncode and re.search('signature|is signed', result.stderr):
+        unsigned = run_command(
+            [*words, '--remove-signatures'], check=False, timeout=network_timeout()
+        )
+        if not unsigned.returncode:
+            log.warning(
+                '%s: copied without its signature, for which there is no room: %s',
+                shown, explain(result.stderr)[0]
+            )
+            return
     if result.returncode:
         reason, hint = explain(result.stderr)
-        raise KiwiStashToolFailed(
-            without_secrets(f'copying to {destination} failed: {reason}'), hint
-        )
+        raise KiwiStashToolFailed(f'copying to {shown} failed: {reason}', hint)
 
 
 def read_remote(name: str, access: Access) -> Tuple[ImageInfo, List[int]]:

@@ -73,6 +73,13 @@ def resolve_image(
     )
     check_age(info, text, lookup)
     warn_of_labels(info)
+    if info.lossy_storage and len(info.layers) > 1 and not (
+        info.told.all_xattrs and is_own_stash(info)
+    ):
+        log.warning(
+            '%s: the storage driver %s has lost the extended attributes (ACLs, '
+            'user.*, trusted.*) of all layers but the last', info.display_name, info.driver
+        )
     return info
 
 

@@ -120,8 +120,11 @@ def _mount(image_id: str) -> str:
     if result.returncode and _repair_mount(image_id, result.stderr):
         result = run_command(words, check=False)
     if result.returncode:
+        deep = 'max depth exceeded' in result.stderr
         raise KiwiStashToolFailed(
-            f'podman image mount {image_id[:12]}: {reason_of(result)}'
+            f'podman image mount {image_id[:12]}: {reason_of(result)}',
+            'it has more layers than the storage can mount: make one of them, '
+            'with podman build --squash-all' if deep else ''
         )
     return result.stdout.strip()
 
