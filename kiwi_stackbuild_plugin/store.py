@@ -23,6 +23,13 @@ from kiwi_stackbuild_plugin.workspace import IMAGE, MOUNT, Workspace
 LOCAL = 'localhost'
 #: what a run holds a lock on as long as it has an image mounted
 _MOUNTED = 'the mounted image'
+#: what podman says of an image that it cannot mount, and what to do
+_UNMOUNTABLE = (
+    ('max depth exceeded', 'it has more layers than the storage can mount: make one '
+     'of them, with podman build --squash-all'),
+    ('layer not known', 'podman mounts nothing out of a read-only store '
+     '(additionalimagestores): pull it with a storage.conf that does not name that store')
+)
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
@@ -120,11 +127,9 @@ def _mount(image_id: str) -> str:
     if result.returncode and _repair_mount(image_id, result.stderr):
         result = run_command(words, check=False)
     if result.returncode:
-        deep = 'max depth exceeded' in result.stderr
         raise KiwiStashToolFailed(
             f'podman image mount {image_id[:12]}: {reason_of(result)}',
-            'it has more layers than the storage can mount: make one of them, '
-            'with podman build --squash-all' if deep else ''
+            next((hint for words, hint in _UNMOUNTABLE if words in result.stderr), '')
         )
     return result.stdout.strip()
 

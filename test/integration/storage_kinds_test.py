@@ -84,6 +84,27 @@ def test_base_of_more_layers_than_can_be_mounted(
     assert not (tmp_path / 'target').exists()
 
 
+def test_image_in_a_read_only_store(storage: Storage, root: Path, tmp_path: Path) -> None:
+    """It is listed and a base by its index; what podman cannot mount is one line."""
+    stash(storage, root)
+    own = tmp_path / 'own.conf'
+    own.write_text(
+        f'[storage]\ndriver = "overlay"\ngraphroot = "{storage.where}/own"\n'
+        f'runroot = "{storage.where}/own.run"\n'
+        f'[storage.options]\nadditionalimagestores = ["{storage.where}/graph"]\n'
+    )
+    storage.environment['CONTAINERS_STORAGE_CONF'] = str(own)
+    assert [one['name'] for one in storage.stashes()] == ['small']
+    failed = storage.kiwi(
+        'stackbuild', '--stash=small', f'--target-dir={tmp_path}/target', check=False
+    )
+    # newer versions of podman can
+    assert failed.returncode == 0 or 'additionalimagestores' in failed.stderr
+    assert 'Traceback' not in failed.stderr
+    (root / 'etc/role').write_text('web')
+    assert '1 added' in stash(storage, root)
+
+
 def test_driver_that_loses_attributes(vfs: Storage, root: Path, tmp_path: Path) -> None:
     make_zoo(root / 'zoo')
     # that driver takes links of pipes, devices and links apart, doc/source/exactness.rst

@@ -13,11 +13,13 @@ from kiwi_stackbuild_plugin.description import EXCLUDE_FILES, read_excludes
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )
-from kiwi_stackbuild_plugin.image import age_of, encode, parse_moment, utc
+from kiwi_stackbuild_plugin.image import ImageInfo, age_of, encode, parse_moment, utc
 from kiwi_stackbuild_plugin.parsing import (
     parse_config, parse_manifest, parse_remote_config, parse_remote_manifest, parse_tags
 )
+from kiwi_stackbuild_plugin.remember import copy_stashed
 from kiwi_stackbuild_plugin.report import human_age
+from kiwi_stackbuild_plugin.stacking import Step
 
 DIGEST = f'sha256:{"a" * 64}'
 LAYER = {'mediaType': 'x', 'digest': DIGEST, 'size': 5}
@@ -142,6 +144,20 @@ def excludes(tree: Path, data: bytes) -> List[str]:
 ])
 def test_exclude_file(tmp_path: Path, data: bytes, patterns: List[str]) -> None:
     assert excludes(tmp_path, data) == patterns
+
+
+def test_stash_with_an_exclude_file_that_is_none_is_not_built(tmp_path: Path) -> None:
+    """kiwi would end in a traceback, after all the work."""
+    tree = tmp_path / 'tree'
+    tree.mkdir()
+    (tree / 'image').mkdir()
+    (tree / 'image/config.xml').write_text('<image/>')
+    for name in EXCLUDE_FILES:
+        file = tree / os.fsdecode(name)
+        file.write_text('- usr')
+        with pytest.raises(KiwiStashDescriptionInvalid, match='not a list of patterns'):
+            copy_stashed(Step(ImageInfo('f' * 64), str(tree)), str(tmp_path))
+        file.unlink()
 
 
 LAUGHS = b'a: &a {k: v}\n' + b''.join(
