@@ -13,8 +13,8 @@ def read_archive_config(path: str) -> str:
 
 
 def write_archive(image_id: str, path: str, tag: str) -> None:
-    """Write a stored image to a new archive."""
+    """Write a stored image to a new archive, which has no room for signatures."""
     run_command([
-        'skopeo', 'copy', f'containers-storage:@{image_id}',
+        'skopeo', 'copy', '--remove-signatures', f'containers-storage:@{image_id}',
         f'oci-archive:{path}:{tag}'
     ])

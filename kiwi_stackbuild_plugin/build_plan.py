@@ -15,7 +15,9 @@ from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
 from kiwi_stackbuild_plugin.bootstrap import show_installed, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_packages
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid, printable
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashArgumentInvalid, printable, printable_path
+)
 from kiwi_stackbuild_plugin.extended import (
     Extended, built_of, check_stashed, extend, kept_extension, load_stashed
 )
@@ -146,7 +148,7 @@ def make_plan(
     """Choose what is built from the stashes, and check that it fits them."""
     lines = ['From the stashes:', *(f'  {step.describe()}' for step in steps)]
     lines += [
-        f'    conflict: {os.fsdecode(path)}' for step in steps
+        f'    conflict: {printable_path(path)}' for step in steps
         for path in step.conflicts[:10]
     ]
     if request.description is None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.errors import printable
+from kiwi_stackbuild_plugin.image import utc
 from kiwi_stackbuild_plugin.report import human_age, human_size
 from kiwi_stackbuild_plugin.stash_labels import HISTORY_TITLE
 
 _COLUMNS = ('LAYER', 'CREATED', 'SIZE', 'ADDED', 'CHANGED', 'REMOVED', 'AUTHOR')
 _COUNTS = re.compile(
-    rf'{re.escape(HISTORY_TITLE)}: (\d+) added, (\d+) changed, (\d+) removed'
+    rf'{re.escape(HISTORY_TITLE)}: '
+    r'([0-9]{1,18}) added, ([0-9]{1,18}) changed, ([0-9]{1,18}) removed'
 )
 
 
@@ -74,16 +75,6 @@ def _counts(comment: str) -> Tuple[Optional[int], Optional[int], Optional[int]]:
     if found is None:
         return None, None, None
     return int(found[1]), int(found[2]), int(found[3])
-
-
-def utc(created: str) -> str:
-    """Return podman's time, which has nanoseconds and a zone, in UTC seconds."""
-    text = re.sub(r'\.\d+', '', created).replace('Z', '+00:00')
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return created
-    return moment.astimezone(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
 def format_chain(chain: Sequence[ChainLink]) -> str:

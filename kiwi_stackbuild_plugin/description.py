@@ -7,8 +7,9 @@ import os
 import shlex
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+import yaml
 from lxml import etree
 
 from kiwi_stackbuild_plugin.description_names import (
@@ -24,6 +25,11 @@ CONFIG = b'image/config.xml'
 PROFILE = b'.profile'
 #: a description is text that people write
 SIZE_LIMIT = 8 << 20
+#: lists of what kiwi leaves out, YAML
+EXCLUDE_FILES = (
+    b'image/exclude_files.yaml', b'image/exclude_files_efifatimage.yaml'
+)
+_EXCLUDE_LIMIT = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,50 @@ def read_file(root_fd: int, path: bytes) -> Optional[bytes]:
         return os.read(fd, SIZE_LIMIT)
     finally:
         os.close(fd)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, whose merges grow without a limit."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError('an alias in it')
+        return super().compose_node(parent, index)
+
+
+def read_excludes(root_fd: int, path: bytes) -> List[str]:
+    """Return the patterns in one of the EXCLUDE_FILES of a tree, as kiwi reads it.
+
+    :raises KiwiStashDescriptionInvalid: for what kiwi would stumble over
+    """
+    data = read_file(root_fd, path)
+    if data is None:
+        return []
+    found = _load_yaml(data)
+    listed = found.get('exclude') if isinstance(found, dict) else None
+    if not isinstance(found, dict) or (isinstance(listed, list) and not all(
+        isinstance(pattern, str) and '\0' not in pattern for pattern in listed
+    )):
+        raise KiwiStashDescriptionInvalid(
+            f'{os.fsdecode(path)}: not a list of patterns below the key exclude, in YAML',
+            'mend it, or remove it'
+        )
+    return [pattern.lstrip('/') for pattern in listed] if isinstance(listed, list) else []
+
+
+def _load_yaml(data: bytes) -> Any:
+    """Return what plain YAML says, None for what is none."""
+    if len(data) > _EXCLUDE_LIMIT:
+        return None
+    try:
+        return _PlainLoader(data.decode()).get_single_data()
+    # a value that is not what its tag says raises whatever it likes
+    except (
+        yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError,
+        OverflowError, RecursionError
+    ):
+        return None
 
 
 def parse_xml(data: bytes, where: str) -> Any:

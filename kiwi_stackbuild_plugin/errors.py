@@ -15,8 +15,8 @@ class KiwiStackBuildError(KiwiError):  # type: ignore[misc]
     """
 
     def __init__(self, message: str, hint: str = '') -> None:
-        self.summary = printable(message)
-        self.hint = printable(hint)
+        self.summary = on_one_line(message)
+        self.hint = on_one_line(hint)
         super().__init__(
             self.summary + (f'\n  hint: {self.hint}' if hint else '')
         )
@@ -84,4 +84,9 @@ def printable(text: str) -> str:
 
 def printable_path(path: bytes) -> str:
     """Return a path of a tree on one line, with nothing a terminal acts on."""
-    return printable(os.fsdecode(path)).replace('\n', '\\n')
+    return on_one_line(os.fsdecode(path))
+
+
+def on_one_line(text: str) -> str:
+    """Return printable text whose line feeds are escaped as well."""
+    return printable(text).replace('\n', '\\n')

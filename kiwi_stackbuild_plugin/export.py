@@ -8,7 +8,7 @@ from typing import Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.destination import check_exports
@@ -43,7 +43,7 @@ def export(request: ExportRequest) -> None:
     temp_dir = Defaults.get_temp_location()
     sweep([temp_dir])
     info = store.find_image(f'{store.LOCAL}/{name}')
-    if info is None or not labels.is_stash(info.labels):
+    if info is None or not info.told.is_stash:
         raise KiwiStashImageNotFound(
             f'--container-name {name!r}: no such stash',
             'those there are: kiwi-ng system stash_list'

@@ -74,5 +74,8 @@ def _export_archive(
     sweep([os.path.dirname(path)])
     with workspace(os.path.dirname(path)) as space:
         made = os.path.join(space.path, 'archive')
-        push_image(image_id, f'{transport}:{made}{colon}{reference}', access)
+        push_image(
+            image_id, f'{transport}:{made}{colon}{reference}', access,
+            f'{transport}:{rest}'
+        )
         os.replace(made, path)

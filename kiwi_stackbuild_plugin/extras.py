@@ -4,6 +4,7 @@
 - times before 1970 and after 2262: the storage sets them to 0
 - extended attributes that no PAX record can hold
 - that a file is sparse: the storage writes the zeros
+- all extended attributes, where the storage's driver loses those of lower layers
 - time and extended attributes of the root directory, which is the path b''
 
 Source of the first: containers/storage, pkg/system/chtimes.go.
@@ -55,26 +56,31 @@ def find_root_extra(root_fd: int) -> Extras:
 
 
 def watch(
-    entries: Iterable[Entry], root_fd: int, found: Extras
+    entries: Iterable[Entry], root_fd: int, found: Extras, all_xattrs: bool = False
 ) -> Iterator[Entry]:
-    """Pass on entries; add what is to be kept of them to what was found."""
+    """Pass on entries; add what is to be kept of them to what was found.
+
+    :param all_xattrs: the storage does not keep those that a layer can carry
+    """
     for entry in entries:
         status = entry.stat
         if (
             entry.xattrs or not 0 <= status.st_mtime_ns <= _LAST_MOMENT
             or status.st_blocks * _BLOCK < status.st_size
         ):
-            extra = _find_extra(entry, root_fd)
+            extra = _find_extra(entry, root_fd, all_xattrs)
             if extra != Extra():
                 found[entry.path] = extra
         yield entry
 
 
-def _find_extra(entry: Entry, root_fd: int) -> Extra:
+def _find_extra(entry: Entry, root_fd: int, all_xattrs: bool) -> Extra:
     mtime = entry.stat.st_mtime_ns
     return Extra(
         None if 0 <= mtime <= _LAST_MOMENT else mtime,
-        tuple(pair for pair in entry.xattrs if not can_carry(*pair)),
+        tuple(
+            pair for pair in entry.xattrs if all_xattrs or not can_carry(*pair)
+        ),
         entry.is_file and _has_hole(root_fd, entry)
     )
 
@@ -143,28 +149,43 @@ def decode(label: str) -> Extras:
 
     An image may come from a stranger: all paths lead into the tree.
     """
+    return _decode(label) or {}
+
+
+def is_sound(label: str) -> bool:
+    """Tell whether a label can be one of ours."""
+    return _decode(label) is not None
+
+
+def _decode(label: str) -> Optional[Extras]:
     try:
         document = json.loads(label) if label else {}
         found = {
             _bytes(path): Extra(
-                None if told.get('mtime') is None else int(told['mtime']),
+                _number(told.get('mtime')),
                 tuple(
-                    (os.fsdecode(_bytes(key)), base64.b64decode(value))
+                    (os.fsdecode(_bytes(key)), base64.b64decode(value, validate=True))
                     for key, value in told.get('xattrs', {}).items()
                 ),
-                bool(told.get('sparse'))
+                told.get('sparse') is True
             ) for path, told in document.items()
         }
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return {}
-    return found if all(_is_sound(*item) for item in found.items()) else {}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    return found if all(_is_sound(*item) for item in found.items()) else None
+
+
+def _number(value: Any) -> Optional[int]:
+    if value is not None and type(value) is not int:
+        raise TypeError
+    return value
 
 
 def _is_sound(path: bytes, extra: Extra) -> bool:
     return (
         path == ROOT or not {b'', b'.', b'..'} & set(path.split(b'/'))
     ) and b'\0' not in path and not any(
-        '\0' in key for key, _ in extra.xattrs
+        not key or '\0' in key for key, _ in extra.xattrs
     ) and abs(extra.mtime or 0) < 2**80
 
 

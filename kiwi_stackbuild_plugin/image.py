@@ -8,11 +8,14 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.labels import StashLabels, read_labels
 
 CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json'
 MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json'
@@ -23,6 +26,15 @@ _ARCHITECTURES = {
     'armv7l': 'arm', 'armv6l': 'arm', 'ppc64le': 'ppc64le', 's390x': 's390x',
     'riscv64': 'riscv64', 'loongarch64': 'loong64'
 }
+#: RFC 3339, and what lacks the zone, which is UTC then
+_MOMENT = re.compile(
+    r'([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?'
+    r'(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))?'
+)
+#: what Go says of a moment that nobody has set
+_GO_ZERO = datetime(1, 1, 1, tzinfo=timezone.utc)
+#: halves of a pair that stand alone, and no byte of surrogateescape either
+_LONE = re.compile('[\ud800-\udc7f\udd00-\udfff]')
 Document = Dict[str, Any]
 
 
@@ -32,7 +44,7 @@ class ImageInfo:
 
     image_id and digests are 64 hexadecimal digits, digests with 'sha256:';
     layers are the diff IDs from the bottom up; created is RFC 3339; size is
-    what the unpacked layers take, in bytes.
+    what the unpacked layers take, in bytes; driver is that of the storage.
     """
 
     image_id: str
@@ -45,6 +57,21 @@ class ImageInfo:
     architecture: str = ''
     author: str = ''
     history: Tuple[Mapping[str, Any], ...] = ()
+    driver: str = ''
+
+    @property
+    def lossy_storage(self) -> bool:
+        """Tell whether it is stored where lower layers lose extended attributes.
+
+        The driver vfs copies a layer's parent without them, but for
+        capabilities (containers/storage, drivers/copy).
+        """
+        return self.driver == 'vfs'
+
+    @cached_property
+    def told(self) -> StashLabels:
+        """The labels, typed and checked."""
+        return read_labels(self.labels)
 
     @property
     def display_name(self) -> str:
@@ -64,7 +91,8 @@ def info_from_inspect(data: Mapping[str, Any]) -> ImageInfo:
         layers=tuple((data.get('RootFS') or {}).get('Layers') or ()),
         architecture=data.get('Architecture') or '',
         author=data.get('Author') or '',
-        history=tuple(data.get('History') or ())
+        history=tuple(data.get('History') or ()),
+        driver=(data.get('GraphDriver') or {}).get('Name') or ''
     )
 
 
@@ -80,7 +108,7 @@ def info_from_config(
         image_id=image_id, digest=digest, size=size,
         created=config.get('created') or '',
         labels=(config.get('config') or {}).get('Labels') or {},
-        layers=tuple((config.get('rootfs') or {}).get('diff_ids') or ()),
+        layers=tuple(config['rootfs']['diff_ids']),
         architecture=config.get('architecture') or '',
         author=config.get('author') or '',
         history=tuple(config.get('history') or ())
@@ -103,6 +131,42 @@ def timestamp() -> str:
             f'SOURCE_DATE_EPOCH {epoch!r}: not a number of seconds since 1970'
         ) from None
     return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
+
+
+def parse_moment(text: str) -> Optional[datetime]:
+    """Read a time of podman or of a stranger (RFC 3339), in seconds of UTC.
+
+    :returns: None for what is no time, is beyond the years 1 to 9999, or is
+        Go's zero time
+    """
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(f'{found[1]} {found[2]}+00:00')
+        offset = timedelta(hours=int(found[4] or 0), minutes=int(found[5] or 0))
+        moment += offset if found[3] == '-' else -offset
+    except (ValueError, OverflowError):
+        return None
+    return None if moment == _GO_ZERO else moment
+
+
+def age_of(text: str) -> Optional[int]:
+    """Return the seconds since a time (RFC 3339), None where it is none."""
+    moment = parse_moment(text)
+    if moment is None:
+        return None
+    return int((datetime.now(timezone.utc) - moment).total_seconds())
+
+
+def utc(text: str) -> str:
+    """Return a time, which has fractions and a zone, in seconds of UTC.
+
+    What is no time is returned as it is.
+    """
+    moment = parse_moment(text)
+    return text if moment is None \
+        else moment.replace(tzinfo=None).isoformat(timespec='seconds') + 'Z'
 
 
 def oci_architecture(machine: str) -> str:
@@ -135,13 +199,28 @@ def make_config(
     config['config'] = settings
     if oci_config.get('maintainer'):
         config['author'] = oci_config['maintainer']
+    told = fit_history(config.get('history') or [], len(config['rootfs']['diff_ids']))
     history = {'created': created, **oci_config.get('history', {})}
     if diff_id is None:
         history['empty_layer'] = True
     else:
         config['rootfs']['diff_ids'].append(diff_id)
-    config['history'] = [*(config.get('history') or []), history]
+    config['history'] = [*told, history]
     return config
+
+
+def fit_history(history: List[Document], count: int) -> List[Document]:
+    """Return a history that has an entry for each layer, as podman build wants it.
+
+    What is told of too few layers is of the upper ones: tools add to the end.
+
+    :param count: of layers
+    """
+    missing = count - sum(1 for entry in history if not entry.get('empty_layer'))
+    if missing < 0:
+        # nobody knows which of them are of layers
+        history, missing = [], count
+    return [*({'created_by': 'unknown'} for _ in range(missing)), *history]
 
 
 def make_manifest(
@@ -179,6 +258,9 @@ def oci_descriptor(descriptor: Mapping[str, Any]) -> Document:
 
 def encode(document: Document) -> bytes:
     """Return JSON in the one form that we write, so that digests are stable."""
-    return json.dumps(
+    text = json.dumps(
         document, sort_keys=True, separators=(',', ':'), ensure_ascii=False
-    ).encode('utf-8', 'surrogateescape')
+    )
+    # a base may have them, as escapes; bytes that are no UTF-8 come back as they were
+    text = _LONE.sub(lambda found: f'\\u{ord(found[0]):04x}', text)
+    return text.encode('utf-8', 'surrogateescape')

@@ -20,7 +20,7 @@ from kiwi.defaults import Defaults
 from kiwi.runtime_config import RuntimeConfig
 from kiwi.system.root_import.base import RootImportBase
 
-from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.archive import write_archive
 from kiwi_stackbuild_plugin.documents import read_manifest
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
@@ -42,7 +42,7 @@ def choose_import(
     """
     if not _is_derived(state):
         return None
-    if labels.IMPORTED_ROOT in base.labels:
+    if base.told.imported_root is not None:
         return base
     if not created_from:
         log.warning(
@@ -72,7 +72,7 @@ def restore_import(space: Workspace, info: ImageInfo, root: str) -> None:
 
     :raises KiwiStashDescriptionInvalid: if the container is not to be had
     """
-    config = info.labels[labels.IMPORTED_ROOT].encode('utf-8', 'surrogateescape')
+    config = (info.told.imported_root or '').encode('utf-8', 'surrogateescape')
     image_id = hashlib.sha256(config).hexdigest()
     if store.find_added(space, image_id) is None:
         _put_together(space, info, config, image_id)
@@ -88,11 +88,8 @@ def _put_together(
     space: Workspace, info: ImageInfo, config: bytes, image_id: str
 ) -> None:
     """Make an image of the lowest layers of a stash; it goes with the workspace."""
-    try:
-        wanted = tuple(json.loads(config)['rootfs']['diff_ids'])
-    except (ValueError, KeyError, TypeError):
-        wanted = ()
-    if not wanted or info.layers[:len(wanted)] != wanted:
+    wanted = tuple(json.loads(config)['rootfs']['diff_ids'])
+    if info.layers[:len(wanted)] != wanted:
         raise KiwiStashDescriptionInvalid(
             f'{info.display_name} was derived from a container '
             f'({image_id[:12]}) that is not stored, and has not its layers',

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Sequence
 
-from kiwi_stackbuild_plugin import labels
-from kiwi_stackbuild_plugin.chain import ChainLink, align, format_chain, utc
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.chain import ChainLink, align, format_chain
+from kiwi_stackbuild_plugin.errors import printable
+from kiwi_stackbuild_plugin.image import ImageInfo, utc
 from kiwi_stackbuild_plugin.report import human_age, human_size
 from kiwi_stackbuild_plugin.resolve import is_own_stash
 
 _COLUMNS = (
     'NAME', 'TAG', 'IMAGE ID', 'CREATED', 'SIZE', 'LAYER', 'LAYERS', 'TYPE', 'BASE'
 )
+_SURROGATE = re.compile('[\ud800-\udfff]')
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class StashInfo:
 
 def is_listed(info: ImageInfo) -> bool:
     """Tell a stash from an image that merely inherited its labels."""
-    return labels.SCHEMA not in info.labels or is_own_stash(info)
+    return not info.told.own or is_own_stash(info)
 
 
 def describe(
@@ -52,34 +54,43 @@ def describe(
     :param sizes: bytes of its layers, none where its labels tell the newest
     :param chain: its layers, where they are to be shown
     """
-    told = info.labels
-    own = labels.SCHEMA in told
-    size = told.get(labels.LAYER_SIZE, '')
-    base_name = told.get(labels.BASE_NAME, '')
-    base = {'name': base_name, 'digest': told.get(labels.BASE_DIGEST, '')}
+    told = info.told
+    base = {'name': told.base_name, 'digest': told.base_digest or ''}
     return StashInfo(
         name=name, tag=tag, id=info.image_id, digest=info.digest,
         created=utc(info.created), size=info.size,
-        layer_size=int(size) if size.isdecimal() and len(size) < 20 else (
-            sizes[-1] if sizes else None
-        ),
-        layers=len(info.layers), base=base if own and base_name else None,
-        description=bool(told.get(labels.DESCRIPTION_DIGEST)) or not own,
-        type=told.get(labels.TYPE) or None,
-        profiles=[word for word in told.get(labels.PROFILES, '').split(',') if word],
-        packagemanager=told.get(labels.PACKAGE_MANAGER) or None,
-        author=told.get(labels.AUTHORS) or told.get(labels.MAINTAINER) or info.author,
+        layer_size=(sizes[-1] if sizes else None) if told.layer_size is None
+        else told.layer_size,
+        layers=len(info.layers), base=base if told.own and told.base_name else None,
+        description=bool(told.description_digest) or not told.own,
+        type=told.build_type or None, profiles=list(told.profiles or ()),
+        packagemanager=told.package_manager, author=told.author or info.author,
         chain=chain
     )
 
 
 def format_json(stashes: Sequence[StashInfo]) -> str:
-    """Return the list as one JSON document."""
+    """Return the list as one JSON document.
+
+    A byte that is no UTF-8 becomes the four characters of its escape: many
+    parsers refuse a whole document for one lone surrogate in it.
+    """
     rows: List[Dict[str, Any]] = [asdict(stash) for stash in stashes]
     for row in rows:
         if row['chain'] is None:
             del row['chain']
-    return json.dumps({'stashes': rows}, indent=4)
+    return json.dumps({'stashes': _as_text(rows)}, indent=4)
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value whose texts are all of characters."""
+    if isinstance(value, dict):
+        return {key: _as_text(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return list(map(_as_text, value))
+    return _SURROGATE.sub(
+        lambda found: printable(found[0]), value
+    ) if isinstance(value, str) else value
 
 
 def format_table(stashes: Sequence[StashInfo]) -> str:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Optional
 
 from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound
 )
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image import ImageInfo, age_of
 from kiwi_stackbuild_plugin.registry import (
     Offer, copy_in, inspect_offer, pull_image, wanted_architecture
 )
@@ -120,7 +118,7 @@ def _check_offer(name: str, offer: Offer, lookup: Lookup) -> None:
 def _check_created(created: str, name: str, lookup: Lookup) -> None:
     if lookup.max_age is None:
         return
-    age = _age(created)
+    age = age_of(created)
     if age is None or age > lookup.max_age:
         told = 'of unknown age' if age is None else f'{_in_words(age)} old'
         raise KiwiStashImageNotFound(
@@ -130,20 +128,8 @@ def _check_created(created: str, name: str, lookup: Lookup) -> None:
 
 
 def _is_fresh(info: ImageInfo, lookup: Lookup) -> bool:
-    age = _age(info.created)
+    age = age_of(info.created)
     return lookup.max_age is None or (age is not None and age <= lookup.max_age)
-
-
-def _age(created: str) -> Optional[int]:
-    """Return the seconds since a time (RFC 3339), None if it is none."""
-    text = re.sub(r'\.\d+', '', created).replace('Z', '+00:00')
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return int((datetime.now(timezone.utc) - moment).total_seconds())
 
 
 def _in_words(seconds: int) -> str:

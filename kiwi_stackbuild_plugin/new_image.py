@@ -15,7 +15,7 @@ from kiwi_stackbuild_plugin.documents import (
     ImageDocuments, read_config, read_manifest
 )
 from kiwi_stackbuild_plugin.image import (
-    Document, ImageInfo, make_config, timestamp
+    Document, ImageInfo, fit_history, make_config, timestamp
 )
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
@@ -116,14 +116,16 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     if count == len(image.layers):
         return image.image_id
     config = read_config(image.image_id)
-    config['rootfs']['diff_ids'] = config['rootfs']['diff_ids'][:count]
-    config['history'] = _history_of(config.get('history') or [], count)
+    layers = config['rootfs']['diff_ids']
+    history = fit_history(config.get('history') or [], len(layers))
+    config['rootfs']['diff_ids'] = layers[:count]
+    config['history'] = _history_of(history, count)
     # an image of its own: another run takes its own away when it ends
     config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
     layout = os.path.join(space.path, f'chain-{image.image_id[:12]}-{count}')
     make_layout(layout)
-    layers = read_manifest(image.image_id)['layers'][:count]
-    image_id = add_image(layout, config, layers, None, {})
+    stored = read_manifest(image.image_id)['layers'][:count]
+    image_id = add_image(layout, config, stored, None, {})
     store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
 

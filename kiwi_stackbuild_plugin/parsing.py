@@ -1,17 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON that podman and skopeo print: made by strangers, checked before use."""
+"""JSON that podman and skopeo print: made by strangers, checked before use.
+
+And what they print of registries: nobody else reads JSON of others.
+"""
 from __future__ import annotations
 
 import json
 import re
 from typing import Any, Callable, List, Mapping
 
-from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashImageNotFound, KiwiStashToolFailed
+)
 from kiwi_stackbuild_plugin.image import (
     Document, ImageInfo, info_from_inspect
 )
 
 _IMAGE_ID = re.compile('(?:sha256:)?[0-9a-f]{64}')
+#: OCI image spec, descriptor.md, "Digests"
+_DIGEST = re.compile('[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]{32,256}')
+#: OCI distribution spec, "Pulling manifests"
+_TAG = re.compile('[A-Za-z0-9_][A-Za-z0-9._-]{0,127}')
 
 
 def parse_infos(text: str) -> List[ImageInfo]:
@@ -25,7 +34,8 @@ def parse_infos(text: str) -> List[ImageInfo]:
         'Created': _optional(_is_text), 'Size': _optional(_is_number),
         'Labels': _optional(_is_labels), 'Architecture': _optional(_is_text),
         'RootFS': _optional(lambda root: _fits(root, {'Layers': _optional(_are_texts)})),
-        'Author': _optional(_is_text), 'History': _optional(_are_objects)
+        'Author': _optional(_is_text), 'History': _optional(_are_objects),
+        'GraphDriver': _optional(lambda one: _fits(one, {'Name': _optional(_is_text)}))
     })):
         raise KiwiStashToolFailed('podman image inspect: what it says is not of images')
     return [info_from_inspect(data) for data in documents]
@@ -37,9 +47,7 @@ def parse_manifest(text: str, name: str) -> Document:
     :raises KiwiStashToolFailed: if it is another kind
     """
     document = _load(text, 'skopeo inspect')
-    if not _fits(document, {'layers': lambda layers: _is_list(layers, lambda one: _fits(
-        one, {'mediaType': _is_text, 'digest': _is_text, 'size': _is_number}
-    ))}):
+    if not _fits(document, _MANIFEST):
         raise KiwiStashToolFailed(
             f'image {name}: its manifest is of a kind that is not read',
             'pull it again; manifests of docker schema 1 have to be converted'
@@ -53,12 +61,45 @@ def parse_config(text: str, name: str) -> Document:
     :raises KiwiStashToolFailed: if it is something else
     """
     document = _load(text, 'skopeo inspect')
-    if not _fits(document, {
-        'rootfs': lambda root: _fits(root, {'diff_ids': _are_texts}),
-        'config': _optional(lambda config: _fits(config, {'Labels': _optional(_is_labels)})),
-        'history': _optional(_are_objects)
-    }):
+    if not _fits(document, _CONFIG):
         raise KiwiStashToolFailed(f'image {name}: its config is none')
+    return dict(document)
+
+
+def parse_remote_config(text: str, reference: str) -> Document:
+    """Read the config of an image elsewhere.
+
+    :raises KiwiStashImageNotFound: if it is something else
+    """
+    return _remote(text, reference, _CONFIG, 'image')
+
+
+def parse_remote_manifest(text: str, reference: str) -> Document:
+    """Read a manifest with layers, or a list of manifests, elsewhere.
+
+    :raises KiwiStashImageNotFound: if it is something else
+    """
+    return _remote(text, reference, _MANIFEST_OR_LIST, 'image')
+
+
+def parse_tags(text: str, repository: str) -> List[str]:
+    """Read what "skopeo list-tags" prints; what is no tag is passed over.
+
+    :raises KiwiStashImageNotFound: if it is something else
+    """
+    document = _remote(text, repository, {'Tags': _optional(_are_texts)}, 'list of tags')
+    return sorted(filter(_TAG.fullmatch, set(document.get('Tags') or ())))
+
+
+def _remote(
+    text: str, reference: str, fields: Mapping[str, Callable[[Any], bool]], kind: str
+) -> Document:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    if not _fits(document, fields):
+        raise KiwiStashImageNotFound(f'{reference}: what is there is no {kind}')
     return dict(document)
 
 
@@ -92,7 +133,12 @@ def _is_id(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is int
+    """Tell a number of bytes, as Go has them: 64 bits."""
+    return type(value) is int and -1 <= value < 2**63
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and bool(_DIGEST.fullmatch(value))
 
 
 def _is_labels(value: Any) -> bool:
@@ -105,3 +151,23 @@ def _are_texts(value: Any) -> bool:
 
 def _are_objects(value: Any) -> bool:
     return _is_list(value, lambda one: isinstance(one, dict))
+
+
+_CONFIG = {
+    'rootfs': lambda root: _fits(root, {'diff_ids': _are_texts}),
+    'config': _optional(lambda config: _fits(config, {'Labels': _optional(_is_labels)})),
+    'history': _optional(_are_objects), 'created': _optional(_is_text),
+    'architecture': _optional(_is_text), 'author': _optional(_is_text)
+}
+_LAYERS = {'mediaType': _is_text, 'digest': _is_digest, 'size': _is_number}
+_MANIFEST = {
+    'layers': lambda layers: _is_list(layers, lambda one: _fits(one, _LAYERS))
+}
+_LISTED = {
+    'digest': _is_digest,
+    'platform': _optional(lambda one: _fits(one, {'architecture': _optional(_is_text)}))
+}
+_MANIFEST_OR_LIST = {
+    'layers': _optional(_MANIFEST['layers']),
+    'manifests': _optional(lambda every: _is_list(every, lambda one: _fits(one, _LISTED)))
+}

@@ -6,8 +6,9 @@ Their own configuration holds: registries.conf, auth.json, certs.d, policy.json.
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import os
+import re
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
@@ -19,16 +20,23 @@ from kiwi_stackbuild_plugin.errors import (
     KiwiStashImageNotFound, KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.image import (
-    Document, ImageInfo, info_from_config, oci_architecture
+    ImageInfo, info_from_config, oci_architecture
+)
+from kiwi_stackbuild_plugin.parsing import (
+    parse_remote_config, parse_remote_manifest, parse_tags
 )
 from kiwi_stackbuild_plugin.store import add_image, network_timeout
 from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
 from kiwi_stackbuild_plugin.workspace import Workspace
 
+log = logging.getLogger('kiwi')
+
 #: skopeo waits 1 s and 2 s in between; podman has retries of its own
 _RETRIES = ['--retry-times=2']
 _VARIANTS = {'armv6l': 'v6', 'armv7l': 'v7'}
 _CATALOG_LIMIT = 10000
+#: host/name; what else a catalog says is no name that could be asked for
+_REPOSITORY = re.compile(r'[A-Za-z0-9.:\[\]-]+(?:/[a-z0-9][a-z0-9._-]*)+')
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,9 @@ def inspect_offer(reference: str, access: Access) -> Offer:
         [*_platform('--override-'), 'inspect', '--config', '--raw'],
         reference, access, 'cannot be read'
     )
-    config = _parse(text, reference)
+    config = parse_remote_config(text, reference)
     return Offer(
-        _digest(text), str(config.get('created') or ''),
-        str(config.get('architecture') or '')
+        _digest(text), config.get('created') or '', config.get('architecture') or ''
     )
 
 
@@ -95,27 +102,40 @@ def copy_in(
     return offer.image_id
 
 
-def push_image(image_id: str, destination: str, access: Access) -> None:
+def push_image(
+    image_id: str, destination: str, access: Access, shown: str = ''
+) -> None:
     """Copy a stored image to a registry, archive or layout.
 
     A registry gets only the layers it lacks: those it may have are compressed
     first and asked for by digest.
 
+    Signatures are copied where the destination can hold them.
+
+    :param shown: the destination as the user knows it
     :raises KiwiStashToolFailed: with the reason
     """
+    shown = without_secrets(shown or destination)
     remote = destination.startswith('docker://')
     more = ['--dest-precompute-digests', *access.options('dest-')] if remote else []
-    result = run_command(
-        [
-            'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, *more,
-            f'containers-storage:@{image_id}', destination
-        ], check=False, timeout=network_timeout()
-    )
+    words = [
+        'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, *more,
+        f'containers-storage:@{image_id}', destination
+    ]
+    result = run_command(words, check=False, timeout=network_timeout())
+    if result.returncode and re.search('signature|is signed', result.stderr):
+        unsigned = run_command(
+            [*words, '--remove-signatures'], check=False, timeout=network_timeout()
+        )
+        if not unsigned.returncode:
+            log.warning(
+                '%s: copied without its signature, for which there is no room: %s',
+                shown, explain(result.stderr)[0]
+            )
+            return
     if result.returncode:
         reason, hint = explain(result.stderr)
-        raise KiwiStashToolFailed(
-            without_secrets(f'copying to {destination} failed: {reason}'), hint
-        )
+        raise KiwiStashToolFailed(f'copying to {shown} failed: {reason}', hint)
 
 
 def read_remote(name: str, access: Access) -> Tuple[ImageInfo, List[int]]:
@@ -127,20 +147,20 @@ def read_remote(name: str, access: Access) -> Tuple[ImageInfo, List[int]]:
     :raises KiwiStashImageNotFound: with the reason
     """
     text = _raw(name, access)
-    manifest = _parse(text, name)
+    manifest = parse_remote_manifest(text, name)
     for entry in manifest.get('manifests') or []:
         if (entry.get('platform') or {}).get('architecture') == wanted_architecture():
             name = f'{name.rpartition(":")[0]}@{entry["digest"]}'
             text = _raw(name, access)
-            manifest = _parse(text, name)
+            manifest = parse_remote_manifest(text, name)
             break
     config = _skopeo(
         [*_platform('--override-'), 'inspect', '--config', '--raw'],
         f'docker://{name}', access, 'cannot be read'
     )
-    sizes = [int(layer.get('size', 0)) for layer in manifest.get('layers') or []]
+    sizes = [layer['size'] for layer in manifest.get('layers') or []]
     return info_from_config(
-        _parse(config, name), _digest(config), f'sha256:{_digest(text)}', sum(sizes)
+        parse_remote_config(config, name), _digest(config), f'sha256:{_digest(text)}', sum(sizes)
     ), sizes
 
 
@@ -151,7 +171,7 @@ def list_tags(name: str, access: Access) -> List[str]:
     :raises KiwiStashImageNotFound: with the reason
     """
     text = _skopeo(['list-tags'], f'docker://{name}', access, 'cannot be listed')
-    return sorted(_parse(text, name).get('Tags') or [])
+    return parse_tags(text, name)
 
 
 def list_repositories(host: str, access: Access) -> List[str]:
@@ -171,7 +191,7 @@ def list_repositories(host: str, access: Access) -> List[str]:
     if result.returncode:
         reason, hint = explain(result.stderr)
         raise KiwiStashImageNotFound(f'{host}: cannot be listed: {reason}', hint)
-    return sorted(set(result.stdout.split()))
+    return sorted(filter(_REPOSITORY.fullmatch, set(result.stdout.split())))
 
 
 def wanted_architecture() -> str:
@@ -222,12 +242,3 @@ def _skopeo(
         raise KiwiStashImageNotFound(f'{reference}: {failure}: {reason}', hint)
     return result.stdout
 
-
-def _parse(text: str, reference: str) -> Document:
-    try:
-        document = json.loads(text)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise KiwiStashImageNotFound(f'{reference}: what is there is no image')
-    return document

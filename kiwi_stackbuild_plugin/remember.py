@@ -6,9 +6,8 @@ import logging
 import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.description import (
-    CONFIG, PROFILE, parse_profile, read_file
+    CONFIG, EXCLUDE_FILES, PROFILE, parse_profile, read_excludes, read_file
 )
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extended import copy_description
@@ -35,10 +34,15 @@ def find_described(steps: Sequence[Step]) -> Step:
 
 
 def copy_stashed(source: Step, work_dir: str) -> str:
-    """Copy the description of a stash and return the directory."""
+    """Copy the description of a stash and return the directory.
+
+    :raises KiwiStashDescriptionInvalid: for a file that kiwi would stumble over
+    """
     directory = os.path.join(work_dir, 'stashed')
     fd = open_tree(source.path)
     try:
+        for path in EXCLUDE_FILES:
+            read_excludes(fd, path)
         copy_description(fd, directory)
     finally:
         os.close(fd)
@@ -68,9 +72,10 @@ def built_as(source: Step) -> Tuple[List[str], str]:
         profile = parse_profile(read_file(fd, PROFILE) or b'')
     finally:
         os.close(fd)
-    told = source.image.labels
-    names = told.get(labels.PROFILES, profile.get('kiwi_profiles', ''))
-    return (
-        [word for word in names.split(',') if word],
-        told.get(labels.TYPE, profile.get('kiwi_type', ''))
+    told = source.image.told
+    profiles = [
+        word for word in profile.get('kiwi_profiles', '').split(',') if word
+    ] if told.profiles is None else list(told.profiles)
+    return profiles, (
+        profile.get('kiwi_type', '') if told.build_type is None else told.build_type
     )

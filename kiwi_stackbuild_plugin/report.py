@@ -2,11 +2,11 @@
 """Wording of what a user reads: sizes, summary lines, the list of a dry run."""
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import Dict, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Change
 from kiwi_stackbuild_plugin.errors import printable_path
+from kiwi_stackbuild_plugin.image import age_of
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.resolve import Base
 
@@ -14,6 +14,8 @@ _AGES = (
     ('year', 365 * 86400), ('month', 30 * 86400), ('week', 7 * 86400),
     ('day', 86400), ('hour', 3600), ('minute', 60), ('second', 1)
 )
+#: how Go writes a moment that nobody has set
+_NEVER = '0001-01-01T00:00:00'
 #: directories and files in the summary of a dry run
 _SHOWN = 10
 _UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
@@ -30,11 +32,9 @@ def human_size(size: float) -> str:
 
 def human_age(created: str) -> str:
     """Return how long ago a time (RFC 3339 UTC) was: '3 days'."""
-    try:
-        moment = datetime.fromisoformat(created.replace('Z', '+00:00'))
-    except ValueError:
-        return created
-    seconds = int((datetime.now(timezone.utc) - moment).total_seconds())
+    seconds = age_of(created)
+    if seconds is None:
+        return '-' if created.startswith(_NEVER) else created
     for name, length in _AGES:
         if seconds >= length:
             count = seconds // length

@@ -7,14 +7,14 @@ import logging
 from dataclasses import dataclass
 from typing import Optional
 
-from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.derived import imported_archive
 from kiwi_stackbuild_plugin.destination import check_docker
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
-from kiwi_stackbuild_plugin.extras import Extras, decode
+from kiwi_stackbuild_plugin.extras import Extras, decode, is_sound
 from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.labels import EXTRAS
 from kiwi_stackbuild_plugin.lookup import (
     DEFAULT_LOOKUP, Lookup, check_age, fetch_copy, fetch_named, fetch_short
 )
@@ -42,10 +42,7 @@ class Base:
     @property
     def rounded(self) -> bool:
         """Tell whether its mtimes may have lost their nanoseconds."""
-        return not (
-            is_own_stash(self.info)
-            and self.info.labels.get(labels.MTIME) == 'ns'
-        )
+        return not (is_own_stash(self.info) and self.info.told.exact_times)
 
 
 def is_own_stash(info: ImageInfo) -> bool:
@@ -54,12 +51,12 @@ def is_own_stash(info: ImageInfo) -> bool:
     Labels are inherited by what others build on a stash.
     """
     top = info.layers[-1] if info.layers else ''
-    return bool(top) and info.labels.get(labels.TOP_LAYER) == top
+    return bool(top) and info.told.top_layer == top
 
 
 def extras_of(info: ImageInfo) -> Extras:
     """Return what was kept of the tree of a stash aside from its layers."""
-    return decode(info.labels.get(labels.EXTRAS, '')) if is_own_stash(info) else {}
+    return decode(info.told.extras or '') if is_own_stash(info) else {}
 
 
 def resolve_image(
@@ -75,7 +72,25 @@ def resolve_image(
         if reference.kind == 'transport' else _find(reference, option, lookup)
     )
     check_age(info, text, lookup)
+    warn_of_labels(info)
+    if info.lossy_storage and len(info.layers) > 1 and not (
+        info.told.all_xattrs and is_own_stash(info)
+    ):
+        log.warning(
+            '%s: the storage driver %s has lost the extended attributes (ACLs, '
+            'user.*, trusted.*) of all layers but the last', info.display_name, info.driver
+        )
     return info
+
+
+def warn_of_labels(info: ImageInfo) -> None:
+    """Name the labels of an image that say nothing we could use."""
+    wrong = list(info.told.wrong)
+    extras = info.told.extras
+    if extras and is_own_stash(info) and not is_sound(extras):
+        wrong.append(f'{EXTRAS}={extras[:40]}')
+    for text in wrong:
+        log.warning('%s: a label that is passed over: %s', info.display_name, text)
 
 
 def _find(reference: Reference, option: str, lookup: Lookup) -> ImageInfo:
@@ -169,11 +184,14 @@ def resolve_base(
         info = resolve_image(space, explicit, '--base', lookup)
         moment = _recorded_moment(root_fd, info, now)
         return Base(info, 'as asked for', moment)
-    return (
+    base = (
         _base_of_record(root_fd, now)
         or _base_of_import(space, root_fd)
         or _base_of_name(name)
     )
+    if base is not None:
+        warn_of_labels(base.info)
+    return base
 
 
 def _recorded_moment(
@@ -216,6 +234,6 @@ def _base_of_import(space: Workspace, root_fd: int) -> Optional[Base]:
 
 def _base_of_name(name: str) -> Optional[Base]:
     info = find_image(f'{LOCAL}/{name}')
-    if info is None or not labels.is_stash(info.labels):
+    if info is None or not info.told.is_stash:
         return None
     return Base(info, 'the stash of the same name')

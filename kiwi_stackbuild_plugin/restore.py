@@ -40,7 +40,10 @@ def restore_root(root_fd: int, mode: int, uid: int, gid: int, extra: Extra) -> N
     os.fchown(root_fd, uid, gid)
     os.fchmod(root_fd, mode)
     for key, value in extra.xattrs:
-        os.setxattr(root_fd, key, value)
+        try:
+            os.setxattr(root_fd, key, value)
+        except OSError as issue:
+            log.warning('the root directory: %s not restored: %s', key, issue.strerror)
     if extra.mtime is not None:
         os.utime(root_fd, ns=(extra.mtime, extra.mtime))
 

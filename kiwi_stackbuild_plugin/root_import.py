@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from typing import Sequence
 
-from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.apply import apply_delta
 from kiwi_stackbuild_plugin.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.extras import ROOT, Extra
@@ -115,14 +113,10 @@ def copy_tree(source: str, target: str, make_holes: bool = False) -> None:
 
 
 def _restore_root(root_fd: int, image: ImageInfo) -> None:
-    mode = image.labels.get(labels.ROOT_MODE, '')
-    owner = image.labels.get(labels.ROOT_OWNER, '')
-    uid, _, gid = owner.partition(':')
+    told = image.told
     restore_root(
-        root_fd,
-        int(mode, 8) if re.fullmatch('[0-7]{1,4}', mode) else 0o755,
-        *((int(uid), int(gid)) if re.fullmatch(r'\d{1,10}:\d{1,10}', owner) else (0, 0)),
-        extras_of(image).get(ROOT, Extra())
+        root_fd, 0o755 if told.root_mode is None else told.root_mode,
+        *(told.root_owner or (0, 0)), extras_of(image).get(ROOT, Extra())
     )
 
 

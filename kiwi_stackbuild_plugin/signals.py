@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Iterator, Optional
 
-from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed, printable
+from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
+from kiwi_stackbuild_plugin.terminal import guarded_log
 
 log = logging.getLogger('kiwi')
 
@@ -45,7 +46,7 @@ def clean_exit() -> Iterator[None]:
 
     :raises KiwiStashSystemFailed: for an OSError
     """
-    with _one_line(), _escaped(), _handled():
+    with _one_line(), guarded_log(), _handled():
         _mend_standard_streams()
         yield
 
@@ -63,21 +64,6 @@ def _mend_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')
-
-
-@contextmanager
-def _escaped() -> Iterator[None]:
-    """Escape, in what is logged, the names that strangers gave to things."""
-    log.addFilter(_escape)
-    try:
-        yield
-    finally:
-        log.removeFilter(_escape)
-
-
-def _escape(record: logging.LogRecord) -> bool:
-    record.msg, record.args = printable(record.getMessage()), ()
-    return True
 
 
 @contextmanager

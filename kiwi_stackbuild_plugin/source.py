@@ -2,7 +2,6 @@
 """A root tree about to be read: is it one, what is left out, what is in it."""
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 import stat
@@ -12,16 +11,19 @@ from typing import Callable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.description import BASE_FILES, IMAGE_DIR, read_file
+from kiwi_stackbuild_plugin.description import (
+    BASE_FILES, EXCLUDE_FILES, read_excludes
+)
 from kiwi_stackbuild_plugin.errors import (
-    KiwiStashNotStorable, KiwiStashRootInvalid, printable_path
+    KiwiStashDescriptionInvalid, KiwiStashNotStorable, KiwiStashRootInvalid,
+    printable_path
 )
 from kiwi_stackbuild_plugin.mounts import find_mounts
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.selection import make_exclusion, storable
 from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import Exclusion, open_below
+from kiwi_stackbuild_plugin.tree import Exclusion
 
 log = logging.getLogger('kiwi')
 
@@ -103,25 +105,22 @@ def _exclusion(root: str, fd: int) -> Exclusion:
     patterns = [
         pattern for pattern in [
             *Defaults.get_exclude_list_for_root_data_sync(),
-            *_custom_patterns(root, fd)
+            *_custom_patterns(fd)
         ] if pattern not in _NEEDED
     ]
     patterns += [os.fsdecode(path) for path in BASE_FILES]
     return make_exclusion(patterns, {b'dev', b'proc', b'sys', *mounts})
 
 
-def _custom_patterns(root: str, fd: int) -> List[str]:
-    """Ask kiwi for image/exclude_files.yaml, once that is known to be a file."""
-    helper = getattr(Defaults, 'get_exclude_list_from_custom_exclude_files', None)
+def _custom_patterns(fd: int) -> List[str]:
+    """Read image/exclude_files.yaml where this kiwi knows it."""
+    if not hasattr(Defaults, 'get_exclude_list_from_custom_exclude_files'):
+        return []
     try:
-        open_fd = open_below(fd, IMAGE_DIR)
-    except FileNotFoundError:
+        return read_excludes(fd, EXCLUDE_FILES[0])
+    except KiwiStashDescriptionInvalid as issue:
+        log.warning('passed over: %s', issue.summary)
         return []
-    os.close(open_fd)
-    if helper is None or read_file(fd, b'image/exclude_files.yaml') is None:
-        return []
-    takes_root = bool(inspect.signature(helper).parameters)
-    return list(helper(root) if takes_root else helper())
 
 
 def report_findings(findings: List[Tuple[bytes, str]], strict: bool) -> None:

@@ -47,7 +47,7 @@ from kiwi_stackbuild_plugin.source import (
 )
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.stash_labels import (
-    chain_is_full, chain_limit, parse_labels
+    chain_is_beyond_use, chain_is_full, chain_limit, parse_labels
 )
 from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.files import tree_size
@@ -89,13 +89,15 @@ class _Job:
     ahead: ScanAhead
     extras: Extras = field(default_factory=dict)
 
-    def entries(self, findings: List[Tuple[bytes, str]]) -> Iterator[Entry]:
+    def entries(
+        self, findings: List[Tuple[bytes, str]], base: Optional[Base] = None
+    ) -> Iterator[Entry]:
         """Scan what is stored; what a label must keep goes into extras."""
         findings.clear()
         self.extras.clear()
         found = self.ahead.entries(self.index.begin())
         entries = self.tree.entries(findings, longest_path, found)
-        return watch(entries, self.tree.fd, self.extras)
+        return watch(entries, self.tree.fd, self.extras, _is_lossy(base))
 
 
 @clean_exit()
@@ -172,6 +174,8 @@ def _store_tree(
     extra: Dict[str, str]
 ) -> str:
     findings: List[Tuple[bytes, str]] = []
+    if base and chain_is_beyond_use(base.info):
+        base = documents = None
     delta = _find_changes(job, base, findings) if base else None
     if base and delta and not delta.is_empty and chain_is_full(base.info):
         base = delta = documents = None
@@ -192,7 +196,7 @@ def _store_tree(
     )
     extra = {
         **extra, labels.EXTRAS: _extras_label(job, findings),
-        **imported_label(job.tree.fd)
+        **_xattrs_label(base), **imported_label(job.tree.fd)
     }
     report_findings(findings, job.request.strict)
     image_id, digest = store_image(
@@ -203,6 +207,19 @@ def _store_tree(
     )
     _publish(job, image_id, digest, base, layer)
     return ''
+
+
+def _is_lossy(base: Optional[Base]) -> bool:
+    """Tell whether the storage will lose attributes of what is in the base."""
+    return base is not None and base.info.lossy_storage
+
+
+def _xattrs_label(base: Optional[Base]) -> Dict[str, str]:
+    """Return the label that says whether the extras have all attributes."""
+    if _is_lossy(base):
+        return {labels.XATTRS: 'all'}
+    # what a base says would be inherited
+    return {labels.XATTRS: ''} if base and base.info.told.all_xattrs else {}
 
 
 def _extras_label(job: _Job, findings: List[Tuple[bytes, str]]) -> str:
@@ -220,7 +237,7 @@ def _find_changes(
         job.tree.path, base.info.display_name, base.why
     )
     return find_changes(
-        job.space, job.tree, base, lambda: job.entries(findings),
+        job.space, job.tree, base, lambda: job.entries(findings, base),
         use_index=not job.request.verify
     )
 

@@ -111,6 +111,10 @@ def annotations_of(values: Mapping[str, str]) -> Dict[str, str]:
     }
 
 
+#: the limit's limit; podman 4 mounts 129 layers, and builds on 128
+_MOST_LAYERS = 120
+
+
 def chain_limit() -> int:
     """Return how many layers may be stacked.
 
@@ -120,7 +124,7 @@ def chain_limit() -> int:
     :raises KiwiStashArgumentInvalid: if it is not from 1 to 120
     """
     text = os.environ.get('KIWI_STASH_MAX_LAYERS', '60')
-    if not text.isdecimal() or not 1 <= int(text) <= 120:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= _MOST_LAYERS:
         raise KiwiStashArgumentInvalid(
             f'KIWI_STASH_MAX_LAYERS {text!r}: not a number from 1 to 120'
         )
@@ -137,3 +141,8 @@ def chain_is_full(info: ImageInfo) -> bool:
         info.display_name, len(info.layers), limit
     )
     return True
+
+
+def chain_is_beyond_use(info: ImageInfo) -> bool:
+    """Tell whether an image has so many layers that it need not be mounted."""
+    return len(info.layers) > _MOST_LAYERS and chain_is_full(info)

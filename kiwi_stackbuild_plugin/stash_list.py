@@ -6,11 +6,13 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import List, Optional, Sequence, Tuple
 
-from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.access import Access
 from kiwi_stackbuild_plugin.chain import read_chain
 from kiwi_stackbuild_plugin.documents import layer_sizes
-from kiwi_stackbuild_plugin.errors import KiwiStashImageNotFound
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashImageNotFound, KiwiStashToolFailed
+)
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.listing import (
     StashInfo, describe, format_json, format_table, is_listed
@@ -46,10 +48,13 @@ def list_stashes(name: Optional[str] = None) -> List[StashInfo]:
 
 
 def _local(info: ImageInfo, full_name: str, with_chain: bool) -> StashInfo:
-    known = info.labels.get(labels.LAYER_SIZE, '').isdecimal()
-    sizes: Sequence[int] = (
-        () if known and not with_chain else layer_sizes(info)
-    )
+    known = info.told.layer_size is not None
+    sizes: Sequence[int] = ()
+    if with_chain or not known:
+        try:
+            sizes = layer_sizes(info)
+        except KiwiStashToolFailed as issue:
+            log.warning('%s: the sizes of its layers are not known', issue.summary)
     return describe(
         info, *_split(full_name), sizes,
         read_chain(info.layers, info.history, sizes) if with_chain else None
@@ -86,10 +91,7 @@ def list_remote(
         )
         names = _names(f'{host}/{target.name}', access, target.tag)
     else:
-        names = [
-            full for repository in _repositories(host, prefix, access)
-            for full in _names(repository, access)
-        ]
+        names = _all_names(host, prefix, access)
     pool = ThreadPoolExecutor(_PARALLEL)
     try:
         found = list(pool.map(
@@ -116,6 +118,30 @@ def _repositories(host: str, prefix: str, access: Access) -> List[str]:
         return [place]
 
 
+def _all_names(host: str, prefix: str, access: Access) -> List[str]:
+    """Return host/name:tag of all there is; what cannot be read is named.
+
+    :raises KiwiStashImageNotFound: if no repository can be read
+    """
+    repositories = _repositories(host, prefix, access)
+    issues: List[KiwiStashImageNotFound] = []
+
+    def read(repository: str) -> List[str]:
+        try:
+            return _names(repository, access)
+        except KiwiStashImageNotFound as issue:
+            issues.append(issue)
+            return []
+
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        names = [full for some in pool.map(read, repositories) for full in some]
+    if issues and len(issues) == len(repositories):
+        raise issues[0]
+    for issue in issues:
+        log.warning('%s', issue.summary)
+    return names
+
+
 def _names(repository: str, access: Access, tag: str = '') -> List[str]:
     return [
         f'{repository}:{found}' for found in list_tags(repository, access)
@@ -130,7 +156,7 @@ def _remote(full_name: str, access: Access, with_chain: bool) -> Optional[StashI
     except KiwiStashImageNotFound as issue:
         log.warning('%s', issue.summary)
         return None
-    if not labels.is_stash(info.labels) or not is_listed(info):
+    if not info.told.is_stash or not is_listed(info):
         return None
     name, _, tag = full_name.rpartition(':')
     return describe(

@@ -27,6 +27,13 @@ _MOUNTED = 'the mounted image'
 _ADDED = 'the added image'
 #: the name of an image that came without one and is needed after the run
 _KEPT = f'{LOCAL}/kiwi-imported'
+#: what podman says of an image that it cannot mount, and what to do
+_UNMOUNTABLE = (
+    ('max depth exceeded', 'it has more layers than the storage can mount: make one '
+     'of them, with podman build --squash-all'),
+    ('layer not known', 'podman mounts nothing out of a read-only store '
+     '(additionalimagestores): pull it with a storage.conf that does not name that store')
+)
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
@@ -126,7 +133,8 @@ def _mount(image_id: str) -> str:
         result = run_command(words, check=False)
     if result.returncode:
         raise KiwiStashToolFailed(
-            f'podman image mount {image_id[:12]}: {reason_of(result)}'
+            f'podman image mount {image_id[:12]}: {reason_of(result)}',
+            next((hint for words, hint in _UNMOUNTABLE if words in result.stderr), '')
         )
     return result.stdout.strip()
 

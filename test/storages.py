@@ -13,12 +13,12 @@ from typing import Any, Dict, List, Sequence
 KIWI = os.environ.get('KIWI_NG') or str(Path(sys.executable).parent / 'kiwi-ng')
 
 
-def make_storage(where: Path) -> Dict[str, str]:
+def make_storage(where: Path, driver: str = 'overlay') -> Dict[str, str]:
     """Make an empty podman storage; return the environment that selects it."""
     where.mkdir(parents=True)
     config = where / 'storage.conf'
     config.write_text(
-        '[storage]\ndriver = "overlay"\n'
+        f'[storage]\ndriver = "{driver}"\n'
         f'graphroot = "{where}/graph"\nrunroot = "{where}/run"\n'
     )
     return {
@@ -46,12 +46,13 @@ class Storage:
 
     #: False lets each stash mount its base and scan it
     INDEXES = True
+    DRIVER = 'overlay'
 
     def __init__(self, where: Path, temp_dir: Path) -> None:
         self.where = where
         self.temp_dir = temp_dir
         self.environment = {
-            **os.environ, **make_storage(where),
+            **os.environ, **make_storage(where, self.DRIVER),
             **({} if self.INDEXES else {'KIWI_STASH_CACHE': ''})
         }
 

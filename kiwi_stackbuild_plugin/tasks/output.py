@@ -25,18 +25,29 @@ def keep_stdout_clean() -> None:
 
 
 def print_text(text: str) -> None:
-    """Print to stdout; a reader that has gone (head, a pager) is no error.
+    """Print to stdout, with nothing a terminal acts on but lines and tabs.
 
-    :raises KiwiStashSystemFailed: if it cannot be written to, a full disk say
+    A reader that has gone (head, a pager) is no error.
+
+    :raises KiwiStashSystemFailed: if it cannot be written
     """
+    from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed, printable
+    guard_output()
     try:
-        print(text, flush=True)
+        print('\t'.join(map(printable, text.split('\t'))), flush=True)
+    except BrokenPipeError:
+        _give_up_stdout()
     except OSError as issue:
-        # Python would complain once more at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(issue, BrokenPipeError):
-            return
-        from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
-        raise KiwiStashSystemFailed(
-            f'stdout cannot be written to: {issue.strerror}'
-        ) from issue
+        _give_up_stdout()
+        raise KiwiStashSystemFailed(f'standard output: {issue.strerror}') from issue
+
+
+def guard_output() -> None:
+    """Let nothing that strangers named reach the terminal as it is."""
+    from kiwi_stackbuild_plugin.terminal import guard_terminal
+    guard_terminal()
+
+
+def _give_up_stdout() -> None:
+    """Keep Python from complaining once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

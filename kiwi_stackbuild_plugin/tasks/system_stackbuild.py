@@ -76,7 +76,7 @@ from typing import Any, Mapping
 from kiwi.privileges import Privileges
 from kiwi.tasks.base import CliTask
 
-from kiwi_stackbuild_plugin.tasks.output import print_text
+from kiwi_stackbuild_plugin.tasks.output import guard_output, print_text
 
 
 class SystemStackbuildTask(CliTask):  # type: ignore[misc]
@@ -94,6 +94,7 @@ def stackbuild_command(
 
     :param global_args: kiwi's global options, for the nested kiwi call
     """
+    guard_output()
     if args.get('help'):
         from kiwi_stackbuild_plugin.tasks.manual_page import show_manual
         show_manual('kiwi::system::stackbuild', __doc__)
@@ -107,8 +108,8 @@ def stackbuild_command(
             f'{words[0]!r} is no argument of stackbuild',
             'arguments for kiwi go behind "--"'
         )
-    from kiwi_stackbuild_plugin.request import StackbuildRequest
     from kiwi_stackbuild_plugin.access import make_access
+    from kiwi_stackbuild_plugin.request import StackbuildRequest
     from kiwi_stackbuild_plugin.stackbuild import stackbuild
     text = stackbuild(StackbuildRequest(
         stashes=tuple(args['--stash']),
@@ -119,8 +120,7 @@ def stackbuild_command(
         keep_scripts=args['--keep-scripts'],
         kiwi_args=words,
         global_args=dict(global_args),
-        pull=args['--pull'],
-        max_age=args['--max-age'],
+        pull=args['--pull'], max_age=args['--max-age'],
         access=make_access(
             args['--authfile'], args['--tls-verify'], args['--cert-dir']
         )

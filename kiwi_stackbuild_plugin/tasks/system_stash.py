@@ -77,7 +77,7 @@ from typing import Any, Mapping
 from kiwi.privileges import Privileges
 from kiwi.tasks.base import CliTask
 
-from kiwi_stackbuild_plugin.tasks.output import print_text
+from kiwi_stackbuild_plugin.tasks.output import guard_output, print_text
 
 
 class SystemStashTask(CliTask):  # type: ignore[misc]
@@ -90,6 +90,7 @@ class SystemStashTask(CliTask):  # type: ignore[misc]
 
 def stash_command(args: Mapping[str, Any]) -> None:
     """Run "system stash" with the arguments of docopt or typer."""
+    guard_output()
     if args.get('help'):
         from kiwi_stackbuild_plugin.tasks.manual_page import show_manual
         show_manual('kiwi::system::stash', __doc__)

@@ -39,7 +39,7 @@ from typing import Any, Mapping, Optional
 
 from kiwi.tasks.base import CliTask
 
-from kiwi_stackbuild_plugin.tasks.output import keep_stdout_clean, print_text
+from kiwi_stackbuild_plugin.tasks.output import guard_output, keep_stdout_clean, print_text
 
 # kiwi reads its configuration, and says so, before there is any task
 keep_stdout_clean()
@@ -55,6 +55,7 @@ class SystemStash_ListTask(CliTask):  # type: ignore[misc]
 
     def process(self) -> None:
         """Run the command that was asked for."""
+        guard_output()
         args = self.command_args
         command = args.get('stash_task', 'stash_list')
         if command == 'stash':

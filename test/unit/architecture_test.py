@@ -20,6 +20,7 @@ FUNCTION_LIMIT = 40
 #: the design, whose layers are the outer groups.
 LAYERS: Tuple[Set[str], ...] = (
     {'errors', 'labels', 'version', 'scripts', 'extension_schema', 'mounts'},  # 0
+    {'terminal'},
     {'reference', 'signals', 'progress', 'schema_errors', 'locks', 'consume',
      'command', 'entry', 'files', 'description_names'},
     {'tree', 'image', 'workspace', 'kiwi_call',                         # 1

@@ -16,18 +16,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kiwi.exceptions import KiwiError
 
-from kiwi_stackbuild_plugin import extras
+from kiwi_stackbuild_plugin import extras, labels
+from kiwi_stackbuild_plugin.chain import read_chain
 from kiwi_stackbuild_plugin.command import last_line
 from kiwi_stackbuild_plugin.description import (
-    parse_profile, parse_xml, read_root_description
+    EXCLUDE_FILES, parse_profile, parse_xml, read_excludes, read_root_description
 )
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.errors import KiwiStackBuildError, printable
 from kiwi_stackbuild_plugin.extension import read_extension
-from kiwi_stackbuild_plugin.image import make_config, make_manifest
-from kiwi_stackbuild_plugin.listing import describe as list_row
+from kiwi_stackbuild_plugin.image import (
+    age_of, encode, info_from_config, make_config, make_manifest, utc
+)
+from kiwi_stackbuild_plugin.labels import STASH_PREFIX, read_labels
+from kiwi_stackbuild_plugin.listing import (
+    describe as list_row, format_json, format_table
+)
 from kiwi_stackbuild_plugin.parsing import (
-    parse_config, parse_infos, parse_manifest
+    parse_config, parse_infos, parse_manifest, parse_remote_config, parse_remote_manifest,
+    parse_tags
 )
 from kiwi_stackbuild_plugin.record import read_record
 from kiwi_stackbuild_plugin.reference import check_stash_name, parse_reference
@@ -159,6 +166,56 @@ def test_manifests_and_configs(data: bytes) -> None:
             parse_config(text, 'x'), {'labels': {'a': 'b'}}, 'sha256:0', 'now', 'x86_64'
         )
         assert config['rootfs']['diff_ids'][-1] == 'sha256:0'
+
+
+@FUZZ
+@given(JSON | JSON.map(lambda data: b'{"rootfs": {"diff_ids": []}, ' + data[1:]))
+def test_replies_of_a_registry(data: bytes) -> None:
+    text = data.decode('utf-8', 'surrogateescape')
+    with suppress(KiwiStackBuildError):
+        assert all(tag.isascii() for tag in parse_tags(text, 'x'))
+    with suppress(KiwiStackBuildError):
+        found = parse_remote_manifest(text, 'x')
+        assert all(entry['digest'] for entry in found.get('manifests') or ())
+    with suppress(KiwiStackBuildError):
+        info = info_from_config(parse_remote_config(text, 'x'), 'f' * 64, 'sha256:x', 5)
+        row = list_row(info, 'a', 'b', [], read_chain(info.layers, info.history, []))
+        json.loads(format_json([row]))
+        assert format_table([row]).replace('\n', '').isprintable()
+        encode(parse_config(text, 'x'))
+
+
+@FUZZ
+@given(st.dictionaries(st.sampled_from([
+    value for value in vars(labels).values() if isinstance(value, str) and '.' in value
+]) | TEXTS, TEXTS | JSON.map(lambda data: data.decode('utf-8', 'surrogateescape')), max_size=9))
+def test_labels_of_a_stranger(found: Dict[str, str]) -> None:
+    told = read_labels(found)
+    assert not told.root_owner or max(told.root_owner) < 2**32 - 1
+    assert all(not name.startswith('-') for name in (*(told.profiles or ()), told.build_type or ''))
+    assert all(key in found and found[key] for key in (
+        text.partition('=')[0] for text in told.wrong
+    ) if key.startswith(STASH_PREFIX))
+
+
+@FUZZ
+@given(TEXTS | st.from_regex(
+    r'\A[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})\Z'
+))
+def test_times_of_a_stranger(text: str) -> None:
+    age_of(text)
+    assert age_of(utc(text)) is None or utc(utc(text)) == utc(text)
+
+
+@FUZZ
+@given(st.text('!&*<:{}[]-?,|>%@ \n"\'0az', max_size=60).map(str.encode) | st.binary(max_size=200))
+def test_exclude_file(tree: Path, data: bytes) -> None:
+    fd = write(tree, 'exclude_files.yaml', b'exclude: ' + data)
+    try:
+        with suppress(KiwiStackBuildError):
+            assert all(isinstance(one, str) for one in read_excludes(fd, EXCLUDE_FILES[0]))
+    finally:
+        os.close(fd)
 
 
 @FUZZ

@@ -2,12 +2,18 @@
 """What the commands leave on stdout."""
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Dict
 
 import pytest
+
+from kiwi_stackbuild_plugin.errors import KiwiStackBuildError
+from kiwi_stackbuild_plugin.source import report_findings
+from kiwi_stackbuild_plugin.terminal import guarded_log
 
 
 def test_reader_that_has_gone_is_no_error() -> None:
@@ -43,3 +49,80 @@ def test_json_is_all_there_is_on_stdout(tmp_path: Path, words: list[str]) -> Non
     assert told.returncode == 0, told.stderr
     assert told.stdout == '{\n    "stashes": []\n}\n'
     assert 'kiwi.yml' in told.stderr
+
+
+HOSTILE = [
+    'a\x1b[2Jb', 'a\x07b', 'a\rb', 'a\x9b31mb', 'a\x7fb', 'a\u202eb', 'a\u2066b',
+    'a\u200bb', 'a\u2028b', 'a\ufeffb', 'a\udcffb', 'a\ud800b', 'a\x00b', 'a\U000e0001b',
+    # printable, but not in each encoding
+    'a\xe4\u20ac\U0001f600b'
+]
+ENCODINGS = [
+    {'PYTHONIOENCODING': 'latin-1'}, {'PYTHONIOENCODING': 'ascii'}, {'PYTHONIOENCODING': 'utf-8'},
+    {'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0'}, {'LC_ALL': 'C'}
+]
+
+
+def run(program: str, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run a program that has print_text, guard_output and the logger."""
+    first = (
+        'import logging, sys\n'
+        'from kiwi_stackbuild_plugin.tasks.output import guard_output, print_text\n'
+        'log = logging.getLogger("kiwi")\n'
+        'log.addHandler(logging.StreamHandler(sys.__stdout__)); log.setLevel("INFO")\n'
+    )
+    return subprocess.run(
+        [sys.executable, '-c', first + program], check=False, **{'capture_output': True, **more}
+    )
+
+
+@pytest.mark.parametrize('environment', ENCODINGS, ids=str)
+@pytest.mark.parametrize('how', [
+    'print_text(text)', 'log.info(text)', 'log.info("%s", text)', 'log.info("%(a)s", {"a": text})',
+    # as kiwi itself shows an error
+    'log.error("%s: %s", "KiwiError", KiwiError(text))'
+])
+def test_nothing_that_a_terminal_acts_on_is_shown(how: str, environment: Dict[str, str]) -> None:
+    told = run(
+        'from kiwi.exceptions import KiwiError\n'
+        f'guard_output()\nfor text in {HOSTILE!a}:\n    {how}\n',
+        env={**os.environ, **environment}
+    )
+    assert told.returncode == 0 and told.stderr == b''
+    shown = told.stdout.decode(environment.get('PYTHONIOENCODING', 'utf-8'))
+    assert shown.replace('\n', '').isprintable()
+    assert len(shown.splitlines()) == len(HOSTILE)
+
+
+def test_lines_and_tabs_of_a_text_stay() -> None:
+    assert run(r'print_text("a\n\tb\n")').stdout == b'a\n\tb\n\n'
+
+
+def test_closed_and_full_stdout() -> None:
+    assert run('print_text("a")', preexec_fn=lambda: os.close(1)).returncode == 0
+    with open('/dev/full', 'wb') as full:
+        told = run('print_text("a")', capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert b'KiwiStashSystemFailed: standard output: No space left on device' in told.stderr
+
+
+def test_value_in_a_line_of_ours_stays_on_it(caplog: pytest.LogCaptureFixture) -> None:
+    """A name with a line feed must not make up a line of its own."""
+    with caplog.at_level(logging.WARNING, 'kiwi'), guarded_log():
+        report_findings([(b'a\nERROR: b', 'c\nERROR: d')], False)
+        logging.getLogger('kiwi').warning('%s', 'kiwi has\nlines of its own')
+    assert [record.getMessage() for record in caplog.records] == [
+        r'left out: a\nERROR: b: c\nERROR: d', 'kiwi has\nlines of its own'
+    ]
+
+
+def test_error_is_one_line() -> None:
+    issue = KiwiStackBuildError('a\nERROR: b\x1b', 'c\nd')
+    assert str(issue) == 'a\\nERROR: b\\x1b\n  hint: c\\nd'
+
+
+def test_guard_of_a_command_stays_for_the_last_line_of_kiwi() -> None:
+    told = run(
+        'from kiwi_stackbuild_plugin.signals import clean_exit\n'
+        'guard_output()\nwith clean_exit():\n    pass\nlog.error("\\x1b[2J")\n'
+    )
+    assert told.stdout == b'\\x1b[2J\n'
