@@ -35,7 +35,8 @@ class Exclusion(NamedTuple):
 
     :param paths: left out with all below them
     :param contents: directories that stay, but whose contents are left out
-    :param pattern: expression over whole paths, left out with all below
+    :param pattern: expression over whole paths, where that of a directory ends
+        in a slash; left out with all below
     """
 
     paths: FrozenSet[bytes] = frozenset()
@@ -182,22 +183,23 @@ def _read_directory(
     :param back: what is the current directory between two of them
     """
     names = sorted(map(os.fsencode, os.listdir(fd)))
-    if exclusion.paths or exclusion.pattern:
-        names = [name for name in names if not _left_out(prefix + name, exclusion)]
+    if exclusion.paths:
+        names = [name for name in names if prefix + name not in exclusion.paths]
     for start in range(0, len(names), _CHUNK):
         os.fchdir(fd)
         try:
             chunk = _read_entries(names[start:start + _CHUNK], prefix)
         finally:
             os.fchdir(back)
+        if exclusion.pattern is not None:
+            chunk = [row for row in chunk if not _is_matched(row, exclusion.pattern)]
         yield from chunk
 
 
-def _left_out(path: bytes, exclusion: Exclusion) -> bool:
-    return path in exclusion.paths or (
-        exclusion.pattern is not None
-        and exclusion.pattern.match(path) is not None
-    )
+def _is_matched(row: Row, pattern: Pattern[bytes]) -> bool:
+    path, status = row[:2]
+    whole = path + b'/' if stat.S_ISDIR(status[0]) else path
+    return pattern.match(whole) is not None
 
 
 def _read_entries(names: List[bytes], prefix: bytes) -> List[Row]:
