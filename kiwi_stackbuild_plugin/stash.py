@@ -20,9 +20,11 @@ from kiwi_stackbuild_plugin.description import (
 )
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.documents import ImageDocuments
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashDescriptionInvalid, printable_path
+)
 from kiwi_stackbuild_plugin.extras import (
-    Extras, encode, find_root_extra, watch
+    Extras, can_carry, encode, find_root_extra, watch
 )
 from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.exports import export_all
@@ -192,6 +194,12 @@ def _store_tree(
 
 
 def _extras_label(job: _Job, findings: List[Tuple[bytes, str]]) -> str:
+    for path, extra in job.extras.items():
+        if any(can_carry(*pair) for pair in extra.xattrs):
+            log.warning(
+                '%s: more than 1 MiB of extended attributes: the rest is in a label, '
+                'which a stackbuild reads', printable_path(path)
+            )
     return encode(
         {**find_root_extra(job.tree.fd), **job.extras},
         lambda path, why: findings.append((path, why))

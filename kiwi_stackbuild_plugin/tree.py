@@ -18,8 +18,15 @@ from typing import (
 
 from kiwi_stackbuild_plugin.entry import Entry, Row, Xattrs, named, status_row
 
-#: host labels (SELinux) and the private marks of overlayfs are not content
-_FOREIGN_XATTRS = ('security.selinux', 'trusted.overlay.')
+#: attributes of any other name are properties that a file system has or makes up:
+#: btrfs.compression, system.nfs4_acl, ceph.dir.layout, ...; see xattr(7)
+_NAMESPACES = ('user.', 'trusted.', 'security.', 'system.posix_acl_')
+#: host labels (SELinux), and what overlayfs knows of this host's file handles
+_FOREIGN_XATTRS = ('security.selinux', *(
+    f'trusted.overlay.{name}' for name in (
+        'origin', 'impure', 'nlink', 'upper', 'uuid', 'protattr'
+    )
+))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: nothing is scanned below a longer path: no storage can unpack that one
 _PATH_MAX = 4095
@@ -232,5 +239,10 @@ def read_xattrs(name: bytes | int) -> Xattrs:
         (key, os.getxattr(name, key, follow_symlinks=follow))
         # by bytes: the locale decides what text they make
         for key in sorted(keys, key=os.fsencode)
-        if not key.startswith(_FOREIGN_XATTRS)
+        if is_content(key)
     )
+
+
+def is_content(key: str) -> bool:
+    """Tell whether an extended attribute belongs to a tree, not to its host."""
+    return key.startswith(_NAMESPACES) and not key.startswith(_FOREIGN_XATTRS)
