@@ -9,6 +9,7 @@ from typing import Dict, List, Optional, Tuple
 from kiwi_stackbuild_plugin.command import remove_tree
 from kiwi_stackbuild_plugin.delta import PARENT, Change, Delta
 from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.extras import set_xattrs
 from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
 
 _CHUNK = 1 << 20
@@ -162,8 +163,7 @@ def set_metadata(parent_fd: int, name: bytes, entry: Entry) -> None:
     if not stat.S_ISLNK(status.st_mode):
         # no name that we made is a link here: fchmodat(2) cannot spare links
         os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=parent_fd)
-    for key, value in entry.xattrs:
-        os.setxattr(where, key, value, follow_symlinks=False)
+    set_xattrs(where, entry.path, entry.xattrs)
     _set_time(parent_fd, name, status.st_mtime_ns)
 
 

@@ -2,7 +2,8 @@
 """What neither a layer nor podman's storage keeps of a tree: a label has it.
 
 - times before 1970 and after 2262: the storage sets them to 0
-- extended attributes that no PAX record can hold
+- extended attributes that no PAX record can hold, or that have no room there
+- marks of storage drivers: one that unpacks them would heed them itself
 - that a file is sparse: the storage writes the zeros
 - all extended attributes, where the storage's driver loses those of lower layers
 - time and extended attributes of the root directory, which is the path b''
@@ -13,19 +14,31 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 from typing import (
-    Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional
+    Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 )
 
 from kiwi_stackbuild_plugin.entry import Entry, Xattrs
-
+from kiwi_stackbuild_plugin.errors import printable, printable_path
 from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
+
+log = logging.getLogger('kiwi')
 
 #: most that a label may have, in bytes: registries take configs up to 4 MiB
 LABEL_LIMIT = 1 << 18
 ROOT = b''
 
+#: opaque directories and the like, of a container storage inside of a tree
+_MARKS = (
+    'trusted.overlay.', 'user.overlay.', 'user.fuseoverlayfs.', 'user.containers.'
+)
+#: Go's archive/tar takes 1 MiB of PAX records; some is for names and plain ACLs
+_PAX_ROOM = (1 << 20) - (1 << 15)
+_PAX_HEAD = 32
+_PLAIN = 'system.posix_acl_'
+_PLAIN_SIZE = 1 << 12
 _LAST_MOMENT = 2**63 - 1
 _BLOCK = 512
 
@@ -46,7 +59,24 @@ def can_carry(key: str, value: bytes) -> bool:
 
     A record's key ends at the first '=', and an empty value takes it back.
     """
-    return bool(value) and '=' not in key
+    return bool(value) and '=' not in key and not key.startswith(_MARKS)
+
+
+def split_xattrs(xattrs: Xattrs) -> Tuple[Xattrs, Xattrs]:
+    """Return what the PAX records of one entry hold, and what they do not."""
+    carried, aside = [], []
+    room = _PAX_ROOM
+    for key, value in xattrs:
+        size = len(os.fsencode(key)) + len(value) + _PAX_HEAD
+        if key.startswith(_PLAIN) and len(value) <= _PLAIN_SIZE:
+            # a layer adds such ones, see acl.with_plain_acls
+            size = 0
+        if can_carry(key, value) and size <= room:
+            carried.append((key, value))
+            room -= size
+        else:
+            aside.append((key, value))
+    return tuple(carried), tuple(aside)
 
 
 def find_root_extra(root_fd: int) -> Extras:
@@ -78,9 +108,7 @@ def _find_extra(entry: Entry, root_fd: int, all_xattrs: bool) -> Extra:
     mtime = entry.stat.st_mtime_ns
     return Extra(
         None if 0 <= mtime <= _LAST_MOMENT else mtime,
-        tuple(
-            pair for pair in entry.xattrs if all_xattrs or not can_carry(*pair)
-        ),
+        entry.xattrs if all_xattrs else split_xattrs(entry.xattrs)[1],
         entry.is_file and _has_hole(root_fd, entry)
     )
 
@@ -214,3 +242,18 @@ def _amended(entry: Entry, extra: Extra) -> Entry:
             values.items(), key=lambda pair: os.fsencode(pair[0])
         )))
     return entry
+
+
+def set_xattrs(where: bytes, path: bytes, xattrs: Xattrs) -> None:
+    """Set attributes of a name, not of what it links to; say which do not go.
+
+    :param path: the name, for the messages
+    """
+    for key, value in xattrs:
+        try:
+            os.setxattr(where, key, value, follow_symlinks=False)
+        except OSError as issue:
+            log.warning(
+                '%s: not all of it restored: %s: %s', printable_path(path),
+                printable(key), issue.strerror
+            )

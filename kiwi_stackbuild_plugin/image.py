@@ -256,6 +256,25 @@ def oci_descriptor(descriptor: Mapping[str, Any]) -> Document:
     }
 
 
+def stored_layers(
+    layers: List[Document], config: Mapping[str, Any]
+) -> List[Document]:
+    """Return descriptors of stored layers such that any format can list them.
+
+    One that was zstd is named as what the storage has, the plain archive;
+    the size stays that of the blob: the storage knows the other itself.
+
+    :param layers: descriptors in a stored manifest
+    :param config: of the same image
+    """
+    diff_ids = (config.get('rootfs') or {}).get('diff_ids') or []
+    return [
+        {**layer, 'mediaType': _LAYER_TYPE, 'digest': diff_id}
+        if str(layer['mediaType']).endswith('zstd') else layer
+        for layer, diff_id in zip(layers, diff_ids)
+    ]
+
+
 def encode(document: Document) -> bytes:
     """Return JSON in the one form that we write, so that digests are stable."""
     text = json.dumps(

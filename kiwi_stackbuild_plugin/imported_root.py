@@ -24,7 +24,7 @@ from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.archive import write_archive
 from kiwi_stackbuild_plugin.documents import read_manifest
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image import ImageInfo, stored_layers
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
 from kiwi_stackbuild_plugin.workspace import Workspace
 
@@ -97,7 +97,9 @@ def _put_together(
         )
     layout = os.path.join(space.path, f'imported-{image_id[:12]}')
     make_layout(layout)
-    layers = read_manifest(info.image_id)['layers'][:len(wanted)]
+    layers = stored_layers(
+        read_manifest(info.image_id)['layers'], {'rootfs': {'diff_ids': wanted}}
+    )
     add_image(layout, config, layers, None, {})
     store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
 

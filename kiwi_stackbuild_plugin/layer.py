@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write a delta as one OCI layer: tar, zstd and both digests in one pass."""
+"""Write a delta as one OCI layer: tar, compression and both digests in one pass.
+
+A small layer is gzip, which all tools take. A large one is zstd on its way into
+the storage, which unpacks it: with gzip or as it is that takes half as long
+again. What the storage then lists is the plain archive (see new_image): podman
+turns no image into Docker's format that lists zstd.
+"""
 from __future__ import annotations
 
 import hashlib
 import os
 import queue
 import threading
+import zlib
 from dataclasses import dataclass
 from typing import (
     BinaryIO, Callable, Collection, Iterable, List, Optional, Tuple
@@ -23,11 +30,18 @@ from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.tree import open_below
 
 #: OCI image spec, layer.md
-MEDIA_TYPE = 'application/vnd.oci.image.layer.v1.tar+zstd'
+TAR_TYPE = 'application/vnd.oci.image.layer.v1.tar'
+GZIP_TYPE, ZSTD_TYPE = f'{TAR_TYPE}+gzip', f'{TAR_TYPE}+zstd'
 
 _CHUNK = 1 << 20
 _LEVEL = 1
 _AHEAD = 8
+#: tar archives up to here are a gzip blob, in bytes
+_SMALL = 4 << 20
+#: more threads of zstd are no quicker than we read, and each takes memory
+_MOST_THREADS = 4
+#: zlib: a window of 32 KiB and a gzip header, which has no time in it
+_GZIP = 16 + zlib.MAX_WBITS
 Progress = Callable[[int], None]
 
 
@@ -43,6 +57,12 @@ class Layer:
     added: int
     changed: int
     removed: int
+    media_type: str = GZIP_TYPE
+
+    @property
+    def is_packed(self) -> bool:
+        """Tell whether the storage must not list it as it is in the blob."""
+        return self.media_type == ZSTD_TYPE
 
 
 def write_layer(
@@ -80,7 +100,7 @@ def write_layer(
     return Layer(
         blob_path, f'sha256:{digest}', f'sha256:{sink.tar_digest.hexdigest()}',
         os.path.getsize(blob_path), sink.size, counts[ADDED], counts[CHANGED],
-        len(removed)
+        len(removed), sink.media_type
     )
 
 
@@ -151,57 +171,79 @@ def _changed(path: bytes, why: str) -> KiwiStashTreeChanged:
 
 
 class _Sink:
-    """Hashes and compresses in threads of their own what is written to it."""
+    """Hashes and compresses what is written to it; if it is much, in threads."""
 
     def __init__(self, blob: BinaryIO) -> None:
         self.tar_digest = hashlib.sha256()
         self.blob_digest = hashlib.sha256()
         self.size = 0
+        self.media_type = GZIP_TYPE
         self._blob = blob
         # the number of threads does not change the bytes, but none or some does
         self._zstd = zstandard.ZstdCompressor(
-            level=_LEVEL, threads=max(1, os.cpu_count() or 1)
+            level=_LEVEL, threads=min(_MOST_THREADS, os.cpu_count() or 1)
         ).compressobj()
         self._gathered: List[bytes] = []
         self._gathered_size = 0
         self._failure: List[BaseException] = []
-        self._workers = [
-            _Worker(self.tar_digest.update, self._failure),
-            _Worker(self._compress, self._failure)
-        ]
+        self._workers: List[_Worker] = []
 
     def __enter__(self) -> _Sink:
-        for worker in self._workers:
-            worker.start()
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
-            if error is None:
+            if error is None and self._workers:
                 self._pass_on()
         finally:
             for worker in self._workers:
                 worker.finish()
-        if error is None:
-            if self._failure:
-                raise self._failure[0]
+        if error is not None:
+            return
+        if self._failure:
+            raise self._failure[0]
+        if self._workers:
             self._store(self._zstd.flush())
+        else:
+            self._pack_small()
 
     def write(self, data: bytes) -> None:
         """Take a piece of the archive; small ones are gathered."""
         self._gathered.append(data)
         self._gathered_size += len(data)
-        if self._gathered_size >= _CHUNK:
+        if self._gathered_size >= _CHUNK and self._workers:
             self._pass_on()
+        elif self._gathered_size > _SMALL:
+            self._start()
+            self._pass_on()
+
+    def _start(self) -> None:
+        self.media_type = ZSTD_TYPE
+        self._workers = [
+            _Worker(self.tar_digest.update, self._failure),
+            _Worker(self._compress, self._failure)
+        ]
+        for worker in self._workers:
+            worker.start()
 
     def _pass_on(self) -> None:
         if self._failure:
             raise self._failure[0]
+        data = self._take()
+        for worker in self._workers:
+            worker.pieces.put(data)
+
+    def _take(self) -> bytes:
         data = b''.join(self._gathered)
         self._gathered, self._gathered_size = [], 0
         self.size += len(data)
-        for worker in self._workers:
-            worker.pieces.put(data)
+        return data
+
+    def _pack_small(self) -> None:
+        data = self._take()
+        self.tar_digest.update(data)
+        packer = zlib.compressobj(wbits=_GZIP)
+        self._store(packer.compress(data) + packer.flush())
 
     def _compress(self, data: bytes) -> None:
         self._store(self._zstd.compress(data))

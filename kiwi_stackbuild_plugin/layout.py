@@ -13,7 +13,7 @@ from typing import Any, List, Mapping, Optional, Union
 from kiwi_stackbuild_plugin.image import (
     CONFIG_TYPE, MANIFEST_TYPE, Document, encode, make_manifest
 )
-from kiwi_stackbuild_plugin.layer import MEDIA_TYPE, Layer
+from kiwi_stackbuild_plugin.layer import TAR_TYPE, Layer
 
 #: name of the one image in a layout
 REFERENCE = 'stash'
@@ -29,22 +29,22 @@ def make_layout(directory: str) -> str:
 
 def add_image(
     directory: str, config: Union[Document, bytes], base_layers: List[Document],
-    layer: Optional[Layer], annotations: Mapping[str, str]
+    layer: Optional[Layer], annotations: Mapping[str, str],
+    unpacked: bool = False
 ) -> str:
     """Add config, manifest and index for an image.
 
     :param config: image config, or its very bytes
     :param base_layers: descriptors of the layers below
     :param layer: the new layer, whose blob is in the layout already
+    :param unpacked: list the plain archive, which the storage has by now
     :returns: the image ID: the digest of the config, without 'sha256:'
     """
     settings = _add_blob(
         directory, CONFIG_TYPE,
         config if isinstance(config, bytes) else encode(config)
     )
-    top: Optional[Document] = {
-        'mediaType': MEDIA_TYPE, 'digest': layer.digest, 'size': layer.size
-    } if layer else None
+    top = _describe(layer, unpacked) if layer else None
     manifest = make_manifest(base_layers, top, settings, annotations)
     entry: Mapping[str, Any] = {
         **_add_blob(directory, MANIFEST_TYPE, encode(manifest)),
@@ -53,6 +53,16 @@ def add_image(
     index = {'schemaVersion': 2, 'manifests': [entry]}
     _write(os.path.join(directory, 'index.json'), encode(index))
     return str(settings['digest']).partition(':')[2]
+
+
+def _describe(layer: Layer, unpacked: bool) -> Document:
+    if unpacked:
+        return {
+            'mediaType': TAR_TYPE, 'digest': layer.diff_id, 'size': layer.tar_size
+        }
+    return {
+        'mediaType': layer.media_type, 'digest': layer.digest, 'size': layer.size
+    }
 
 
 def _add_blob(directory: str, media_type: str, data: bytes) -> Document:

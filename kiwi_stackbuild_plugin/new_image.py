@@ -15,7 +15,7 @@ from kiwi_stackbuild_plugin.documents import (
     ImageDocuments, read_config, read_manifest
 )
 from kiwi_stackbuild_plugin.image import (
-    Document, ImageInfo, fit_history, make_config, timestamp
+    Document, ImageInfo, fit_history, make_config, stored_layers, timestamp
 )
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
@@ -75,15 +75,27 @@ def store_image(
     values.update(new.extra_labels)
     base_manifest, base_config = new.documents.read() if new.documents else ({}, None)
     config = _make_config(new, values, created, base_config)
-    base_layers = base_manifest.get('layers') or []
-    image_id = add_image(layout, config, base_layers, layer, annotations_of(values))
+    base_layers = stored_layers(base_manifest.get('layers') or [], base_config or {})
+    return _import(space, layout, config, base_layers, layer, annotations_of(values))
+
+
+def _import(
+    space: Workspace, layout: str, config: Document, base_layers: List[Document],
+    layer: Optional[Layer], annotations: Dict[str, str]
+) -> Tuple[str, str]:
+    image_id = add_image(layout, config, base_layers, layer, annotations)
+    reference = f'oci:{layout}:{REFERENCE}'
     log.info('Importing into the storage of podman')
-    return image_id, store.add_image(
-        space, f'oci:{layout}:{REFERENCE}', image_id,
-        blob=layer.path if layer else None,
+    digest = store.add_image(
+        space, reference, image_id, blob=layer.path if layer else None,
         # made at this moment, unless a moment is given
         is_new=not os.environ.get('SOURCE_DATE_EPOCH')
     )
+    if layer and layer.is_packed:
+        # again with another manifest: the storage has all layers
+        add_image(layout, config, base_layers, layer, annotations, unpacked=True)
+        digest = store.add_image(space, reference, image_id, is_new=True)
+    return image_id, digest
 
 
 def _make_config(
@@ -116,16 +128,16 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     if count == len(image.layers):
         return image.image_id
     config = read_config(image.image_id)
-    layers = config['rootfs']['diff_ids']
-    history = fit_history(config.get('history') or [], len(layers))
-    config['rootfs']['diff_ids'] = layers[:count]
+    layers = stored_layers(read_manifest(image.image_id)['layers'], config)[:count]
+    diff_ids = config['rootfs']['diff_ids']
+    history = fit_history(config.get('history') or [], len(diff_ids))
+    config['rootfs']['diff_ids'] = diff_ids[:count]
     config['history'] = _history_of(history, count)
     # an image of its own: another run takes its own away when it ends
     config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
     layout = os.path.join(space.path, f'chain-{image.image_id[:12]}-{count}')
     make_layout(layout)
-    stored = read_manifest(image.image_id)['layers'][:count]
-    image_id = add_image(layout, config, stored, None, {})
+    image_id = add_image(layout, config, layers, None, {})
     store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
 

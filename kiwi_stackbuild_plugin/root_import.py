@@ -8,13 +8,16 @@ from typing import Sequence
 
 from kiwi_stackbuild_plugin.apply import apply_delta
 from kiwi_stackbuild_plugin.command import remove_tree, run_command
+from kiwi_stackbuild_plugin.errors import printable
 from kiwi_stackbuild_plugin.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.links import EVERYTHING, RootWork, check_links
 from kiwi_stackbuild_plugin.prefetch import read_ahead
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.resolve import extras_of
-from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
+from kiwi_stackbuild_plugin.restore import (
+    report_lost, restore_extras, restore_root
+)
 from kiwi_stackbuild_plugin.stacking import Step, report_conflicts
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import open_below
@@ -59,6 +62,7 @@ def _copy_image(step: Step, root: str) -> None:
     try:
         with read_ahead(fd):
             copy_tree(step.path, root, _has_large_hole(step))
+        report_lost(fd, root)
     finally:
         os.close(fd)
 
@@ -109,7 +113,13 @@ def copy_tree(source: str, target: str, make_holes: bool = False) -> None:
     """
     os.mkdir(target)
     how = '--sparse=always' if make_holes else '--reflink=auto'
-    run_command(['env', f'--chdir={source}', 'cp', '--archive', how, '.', target])
+    # not --archive, which keeps what it says of extended attributes to itself
+    result = run_command([
+        'env', f'--chdir={source}', 'cp', '--recursive', '--no-dereference',
+        '--preserve=all', how, '.', target
+    ])
+    for line in result.stderr.splitlines():
+        log.warning('%s', printable(line))
 
 
 def _restore_root(root_fd: int, image: ImageInfo) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from fnmatch import translate
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, List, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.entry import Entry
 
@@ -17,31 +16,120 @@ _SAFE_LENGTH = 2048
 
 
 def make_exclusion(
-    patterns: Iterable[str], contents: Iterable[bytes] = ()
+    patterns: Iterable[str], contents: Iterable[bytes] = (),
+    kept: Iterable[bytes] = ()
 ) -> Exclusion:
-    """Turn kiwi's exclude patterns into an exclusion, anchored at the root.
+    """Turn patterns into an exclusion, as rsync takes '/pattern' of kiwi's.
 
-    rsync lets 'run/*' match below any directory, which loses data; here a
-    pattern is always a path from the root.
+    Each is a path from the root. '*', '?' and '[...]' match no slash, '**' does;
+    a slash at the end means directories only, and '/***' a directory with all in
+    it; a backslash makes the next character plain, if there is a wildcard.
+    Source: rsync(1), "PATTERN MATCHING RULES"; rsync 3.2, exclude.c, wildmatch.c.
 
-    :param patterns: names, paths, 'directory/*', or glob patterns
     :param contents: further directories whose contents are left out
+    :param kept: paths that no pattern leaves out, with all below them
     """
-    paths, hollow, globs = set(), set(contents), []
+    keep = b'|'.join(map(re.escape, kept))
+    paths, expressions = set(), []
     for text in patterns:
-        name = os.fsencode(text.strip('/'))
-        if name.endswith(b'/*') and not re.search(rb'[*?[]', name[:-2]):
-            hollow.add(name[:-2])
-        elif re.search(rb'[*?[]', name):
-            globs.append(translate(os.fsdecode(name)).encode(
-                errors='surrogateescape'
-            ))
-        elif name:
-            paths.add(name)
+        pattern = os.fsencode(text.lstrip('/'))
+        is_plain = not re.search(rb'[*?[]|/\Z', pattern)
+        if is_plain and not (keep and re.match(rb'(?:%b)(?:/|\Z)' % keep, pattern)):
+            paths.add(pattern)
+        elif not is_plain:
+            expression = _whole_expression(pattern)
+            expressions += [] if expression is None else [expression]
+    guard = rb'(?!(?:%b)(?:/|\Z))' % keep if keep else b''
     return Exclusion(
-        frozenset(paths), frozenset(hollow),
-        re.compile(b'|'.join(globs), re.DOTALL) if globs else None
+        frozenset(paths - {b''}), frozenset(contents), re.compile(
+            guard + rb'(?:%b)' % b'|'.join(expressions), re.DOTALL
+        ) if expressions else None
     )
+
+
+def _whole_expression(pattern: bytes) -> Optional[bytes]:
+    """Return an expression as tree.Exclusion has it, None if nothing matches."""
+    only_directories = pattern.endswith(b'/')
+    if only_directories:
+        pattern = pattern[:-1]
+    is_wild = re.search(rb'[*?[]', pattern) is not None
+    expression = _expression(pattern) if is_wild else re.escape(pattern)
+    if expression is None or not pattern:
+        return None
+    if is_wild and pattern.endswith(b'***'):
+        # a directory's own slash counts
+        return expression + (rb'(?<=/)\Z' if only_directories else rb'\Z')
+    return expression + rb'(?<!/)' + (rb'/\Z' if only_directories else rb'/?\Z')
+
+
+def _expression(pattern: bytes) -> Optional[bytes]:
+    parts: List[bytes] = []
+    at = 0
+    while at < len(pattern):
+        char = pattern[at:at + 1]
+        if char == b'*':
+            stars = re.compile(rb'\*+').match(pattern, at)
+            assert stars
+            parts.append(rb'[^/]*' if len(stars[0]) == 1 else rb'.*')
+            at = stars.end()
+        elif char == b'[':
+            found = _read_class(pattern, at + 1)
+            if found is None:
+                return None
+            members, at = found
+            parts.append(rb'[%b]' % b''.join(
+                rb'\x%02x' % member for member in sorted(members)
+            ) if members else rb'(?!)')
+        else:
+            if char == b'\\':
+                at += 1
+                char = pattern[at:at + 1]
+                if not char:
+                    return None
+                parts.append(re.escape(char))
+            else:
+                parts.append(rb'[^/]' if char == b'?' else re.escape(char))
+            at += 1
+    return b''.join(parts)
+
+
+_CLASSES = {
+    b'alnum': rb'[0-9A-Za-z]', b'alpha': rb'[A-Za-z]', b'blank': rb'[ \t]',
+    b'cntrl': rb'[\x00-\x1f\x7f]', b'digit': rb'[0-9]', b'graph': rb'[!-~]',
+    b'lower': rb'[a-z]', b'print': rb'[ -~]', b'punct': rb'[!-/:-@\[-`{-~]',
+    b'space': rb'[ \t-\r]', b'upper': rb'[A-Z]', b'xdigit': rb'[0-9A-Fa-f]'
+}
+
+
+def _read_class(pattern: bytes, at: int) -> Optional[Tuple[Set[int], int]]:
+    """Read what follows a '['; return the bytes it matches, and where it ends.
+
+    None for one that does not end: it matches nothing.
+    """
+    negated = pattern[at:at + 1] in (b'!', b'^')
+    at += negated
+    start, members, last = at, set(), 0
+    while at == start or pattern[at:at + 1] != b']':
+        named = re.compile(rb'\[:([^\]]*):\]').match(pattern, at)
+        ranged = re.compile(rb'-(\\?)(.)', re.DOTALL).match(pattern, at) if last else None
+        if ranged and (ranged[1] or ranged[2] != b']'):
+            members |= set(range(last, ranged[2][0] + 1))
+            at, last = ranged.end(), 0
+        elif named:
+            if named[1] not in _CLASSES:
+                return None
+            members |= {
+                byte for byte in range(256) if re.match(_CLASSES[named[1]], bytes([byte]))
+            }
+            at, last = named.end(), 0
+        else:
+            at += pattern[at:at + 1] == b'\\'
+            if at >= len(pattern):
+                return None
+            last = pattern[at]
+            members.add(last)
+            at += 1
+    return (set(range(256)) - members if negated else members) - {ord('/')}, at + 1
 
 
 def storable(

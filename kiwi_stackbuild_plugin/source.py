@@ -29,7 +29,7 @@ log = logging.getLogger('kiwi')
 
 _SIGNS_OF_A_ROOT = ('image', 'etc', 'usr', 'bin')
 #: what a rebuild needs, though kiwi puts it into no image
-_NEEDED = ('image', '.profile', '.kconfig')
+_NEEDED = (b'image', b'.profile', b'.kconfig')
 _SHOWN = 10
 
 
@@ -102,14 +102,14 @@ def _exclusion(root: str, fd: int) -> Exclusion:
         log.warning(
             'mounted below the root tree, contents left out: %s', printable_path(path)
         )
-    patterns = [
-        pattern for pattern in [
-            *Defaults.get_exclude_list_for_root_data_sync(),
+    exclusion = make_exclusion(
+        [
+            # run/ and tmp/ stay: types differ in whether kiwi empties them
+            *Defaults.get_exclude_list_for_root_data_sync(False),
             *_custom_patterns(fd)
-        ] if pattern not in _NEEDED
-    ]
-    patterns += [os.fsdecode(path) for path in BASE_FILES]
-    return make_exclusion(patterns, {b'dev', b'proc', b'sys', *mounts})
+        ], {b'dev', b'proc', b'sys', *mounts}, _NEEDED
+    )
+    return exclusion._replace(paths=exclusion.paths | set(BASE_FILES))
 
 
 def _custom_patterns(fd: int) -> List[str]:

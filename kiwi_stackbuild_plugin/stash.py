@@ -20,9 +20,11 @@ from kiwi_stackbuild_plugin.description import (
 )
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.documents import ImageDocuments
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid, printable
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashDescriptionInvalid, printable, printable_path
+)
 from kiwi_stackbuild_plugin.extras import (
-    Extras, encode, find_root_extra, watch
+    Extras, can_carry, encode, find_root_extra, watch
 )
 from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.exports import export_all
@@ -187,7 +189,7 @@ def _store_tree(
     removed = () if delta is None else delta.removed
     if job.request.dry_run:
         text = describe_delta(job.name, base, removed, tuple(changes))
-        _extras_label(job, findings)
+        _extras_label(job, base, findings)
         report_findings(findings, job.request.strict)
         return text
     layout = os.path.join(job.space.path, 'layout')
@@ -195,7 +197,7 @@ def _store_tree(
         job, make_layout(layout), removed, changes
     )
     extra = {
-        **extra, labels.EXTRAS: _extras_label(job, findings),
+        **extra, labels.EXTRAS: _extras_label(job, base, findings),
         **_xattrs_label(base), **imported_label(job.tree.fd)
     }
     report_findings(findings, job.request.strict)
@@ -222,7 +224,15 @@ def _xattrs_label(base: Optional[Base]) -> Dict[str, str]:
     return {labels.XATTRS: ''} if base and base.info.told.all_xattrs else {}
 
 
-def _extras_label(job: _Job, findings: List[Tuple[bytes, str]]) -> str:
+def _extras_label(
+    job: _Job, base: Optional[Base], findings: List[Tuple[bytes, str]]
+) -> str:
+    for path, extra in job.extras.items():
+        if not _is_lossy(base) and any(can_carry(*pair) for pair in extra.xattrs):
+            log.warning(
+                '%s: more than 1 MiB of extended attributes: the rest is in a label, '
+                'which a stackbuild reads', printable_path(path)
+            )
     return encode(
         {**find_root_extra(job.tree.fd), **job.extras},
         lambda path, why: findings.append((path, why))

@@ -11,7 +11,7 @@ import os
 import stat
 from typing import List, Tuple
 
-from kiwi_stackbuild_plugin.extras import can_carry
+from kiwi_stackbuild_plugin.extras import split_xattrs
 from kiwi_stackbuild_plugin.entry import Entry
 
 BLOCK = 512
@@ -50,7 +50,7 @@ def pack_entry(entry: Entry, link: bytes = b'') -> bytes:
     length = _small(size, b'size', records, _OCTAL_11)
     records += [
         (b'SCHILY.xattr.' + os.fsencode(key), value)
-        for key, value in entry.xattrs if can_carry(key, value)
+        for key, value in (split_xattrs(entry.xattrs)[0] if entry.xattrs else ())
     ]
     device = status.st_rdev if kind in b'34' else 0
     header = _pack(

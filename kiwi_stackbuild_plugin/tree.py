@@ -18,8 +18,15 @@ from typing import (
 
 from kiwi_stackbuild_plugin.entry import Entry, Row, Xattrs, named, status_row
 
-#: host labels (SELinux) and the private marks of overlayfs are not content
-_FOREIGN_XATTRS = ('security.selinux', 'trusted.overlay.')
+#: attributes of any other name are properties that a file system has or makes up:
+#: btrfs.compression, system.nfs4_acl, ceph.dir.layout, ...; see xattr(7)
+_NAMESPACES = ('user.', 'trusted.', 'security.', 'system.posix_acl_')
+#: host labels (SELinux), and what overlayfs knows of this host's file handles
+_FOREIGN_XATTRS = ('security.selinux', *(
+    f'trusted.overlay.{name}' for name in (
+        'origin', 'impure', 'nlink', 'upper', 'uuid', 'protattr'
+    )
+))
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: nothing is scanned below a longer path: no storage can unpack that one
 _PATH_MAX = 4095
@@ -35,7 +42,8 @@ class Exclusion(NamedTuple):
 
     :param paths: left out with all below them
     :param contents: directories that stay, but whose contents are left out
-    :param pattern: expression over whole paths, left out with all below
+    :param pattern: expression over whole paths, where that of a directory ends
+        in a slash; left out with all below
     """
 
     paths: FrozenSet[bytes] = frozenset()
@@ -182,22 +190,23 @@ def _read_directory(
     :param back: what is the current directory between two of them
     """
     names = sorted(map(os.fsencode, os.listdir(fd)))
-    if exclusion.paths or exclusion.pattern:
-        names = [name for name in names if not _left_out(prefix + name, exclusion)]
+    if exclusion.paths:
+        names = [name for name in names if prefix + name not in exclusion.paths]
     for start in range(0, len(names), _CHUNK):
         os.fchdir(fd)
         try:
             chunk = _read_entries(names[start:start + _CHUNK], prefix)
         finally:
             os.fchdir(back)
+        if exclusion.pattern is not None:
+            chunk = [row for row in chunk if not _is_matched(row, exclusion.pattern)]
         yield from chunk
 
 
-def _left_out(path: bytes, exclusion: Exclusion) -> bool:
-    return path in exclusion.paths or (
-        exclusion.pattern is not None
-        and exclusion.pattern.match(path) is not None
-    )
+def _is_matched(row: Row, pattern: Pattern[bytes]) -> bool:
+    path, status = row[:2]
+    whole = path + b'/' if stat.S_ISDIR(status[0]) else path
+    return pattern.match(whole) is not None
 
 
 def _read_entries(names: List[bytes], prefix: bytes) -> List[Row]:
@@ -230,5 +239,10 @@ def read_xattrs(name: bytes | int) -> Xattrs:
         (key, os.getxattr(name, key, follow_symlinks=follow))
         # by bytes: the locale decides what text they make
         for key in sorted(keys, key=os.fsencode)
-        if not key.startswith(_FOREIGN_XATTRS)
+        if is_content(key)
     )
+
+
+def is_content(key: str) -> bool:
+    """Tell whether an extended attribute belongs to a tree, not to its host."""
+    return key.startswith(_NAMESPACES) and not key.startswith(_FOREIGN_XATTRS)

@@ -7,6 +7,7 @@ archive in another way than they are written.
 """
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import shutil
@@ -28,8 +29,10 @@ def read_layer(blob: Any) -> List[tarfile.TarInfo]:
 
 def unpacked(blob: Path) -> bytes:
     """Return the tar archive of a layer blob."""
-    with open(blob, 'rb') as stream:
-        return zstandard.ZstdDecompressor().stream_reader(stream).read()
+    data = blob.read_bytes()
+    if data.startswith(b'\x1f\x8b'):
+        return gzip.decompress(data)
+    return zstandard.ZstdDecompressor().stream_reader(data).read()
 
 
 def _archive(blob: Path) -> tarfile.TarFile:

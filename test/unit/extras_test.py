@@ -14,13 +14,17 @@ import pytest
 
 from kiwi_stackbuild_plugin import extras as module
 from kiwi_stackbuild_plugin.extras import (
-    ROOT, Extra, Extras, amend, decode, encode, find_root_extra, watch
+    ROOT, Extra, Extras, amend, decode, encode, find_root_extra,
+    split_xattrs, watch
 )
-from kiwi_stackbuild_plugin.restore import restore_extras, restore_root
+from kiwi_stackbuild_plugin.restore import (
+    report_lost, restore_extras, restore_root
+)
 from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.root_import import copy_tree
 from kiwi_stackbuild_plugin.tree import scan
 from trees import describe
-from zoo import MOMENTS, holes, make_sparse, set_time, write
+from zoo import MOMENTS, acl, holes, make_sparse, set_time, write
 
 AFTER_2262 = MOMENTS['after-2262']
 
@@ -190,6 +194,92 @@ def test_attributes_that_cannot_be_set_are_told(
         restore_extras(fd, {b'file': Extra(None, (('nonsense', b'x'),))})
     os.close(fd)
     assert 'file: not all of it restored: ' in caplog.text
+
+
+MIB = 1 << 20
+ACL = ('system.posix_acl_access', b'a' * 44)
+
+
+@pytest.mark.parametrize('xattrs, aside', [
+    ((), []),
+    ([ACL, ('user.a', b'x')], []),
+    ([('user.a', b''), ('user.b=c', b'x'), ('user.d', b'x')], ['user.a', 'user.b=c']),
+    ([('trusted.overlay.opaque', b'y'), ('trusted.overlaid', b'y')], ['trusted.overlay.opaque']),
+    ([('user.overlay.whiteout', b'y')], ['user.overlay.whiteout']),
+    ([('user.fuseoverlayfs.opaque', b'y')], ['user.fuseoverlayfs.opaque']),
+    ([('user.containers.override_stat', b'0')], ['user.containers.override_stat']),
+    ([(f'user.{number:02}', bytes([65]) * 60000) for number in range(20)],
+     ['user.16', 'user.17', 'user.18', 'user.19']),
+    ([('user.a', b'x' * MIB), ('user.b', b'x')], ['user.a']),
+])
+def test_what_records_hold_is_told_from_what_they_do_not(
+    xattrs: Any, aside: List[str]
+) -> None:
+    carried, left = split_xattrs(tuple(xattrs))
+    assert [key for key, _ in left] == aside
+    assert sorted(carried + left) == sorted(xattrs)
+    assert sum(len(key) + len(value) + 32 for key, value in carried) < MIB
+    # an entry below a default ACL gets two more
+    plain = (ACL, ('system.posix_acl_default', b'a'))
+    others = [pair for pair in xattrs if pair != ACL]
+    assert split_xattrs((*plain, *others))[1] == left
+
+
+def test_attributes_that_the_target_does_not_take_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / 'source'
+    for name, key in (
+        ('user', 'user.a'), ('trusted', 'trusted.a'), ('dir\x1b/acl', ACL[0]),
+        ('cap', 'security.capability')
+    ):
+        os.setxattr(write(source / name, b'x'), key, {
+            ACL[0]: acl((7, 6)),
+            'security.capability': b'\1\0\0\2' + b'\0\4' + bytes(14)
+        }.get(key, b'v'))
+    (tmp_path / 'ram').mkdir()
+    fd = open_tree(str(source))
+    with caplog.at_level('WARNING', 'kiwi'):
+        report_lost(fd, str(tmp_path))
+        assert caplog.text == '', 'this file system takes them all'
+        subprocess.run(['mount', '-t', 'ramfs', 'none', tmp_path / 'ram'], check=True)
+        try:
+            report_lost(fd, str(tmp_path / 'ram'))
+            assert os.listdir(tmp_path / 'ram') == []
+            own = open_tree(str(tmp_path / 'ram'))
+            restore_root(own, 0o700, 1, 2, Extra(5, (('user.a', b'1'),)))
+            os.close(own)
+            assert (tmp_path / 'ram').stat().st_mode & 0o777 == 0o700
+        finally:
+            subprocess.run(['umount', tmp_path / 'ram'], check=True)
+    os.close(fd)
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        'cap: the file system of the target does not take security.capability',
+        'dir\\x1b/acl: the file system of the target does not take '
+        'system.posix_acl_access',
+        'trusted: the file system of the target does not take trusted.a',
+        'user: the file system of the target does not take user.a',
+        '/: not all of it restored: user.a: Operation not supported'
+    ]
+
+
+def test_what_cp_cannot_copy_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A value that is too large for one block of ext4; cp --archive is silent."""
+    (tmp_path / 'memory').mkdir()
+    subprocess.run(['mount', '-t', 'tmpfs', 'none', tmp_path / 'memory'], check=True)
+    try:
+        write(tmp_path / 'memory/tree/file', b'x')
+        os.setxattr(tmp_path / 'memory/tree/file', 'trusted.large', bytes(65000))
+        with caplog.at_level('WARNING', 'kiwi'):
+            copy_tree(str(tmp_path / 'memory/tree'), str(tmp_path / 'copy'))
+    finally:
+        subprocess.run(['umount', tmp_path / 'memory'], check=True)
+    assert (tmp_path / 'copy/file').read_bytes() == b'x'
+    kept = 'trusted.large' in os.listxattr(tmp_path / 'copy/file')
+    assert kept or 'trusted.large' in caplog.text
 
 
 def test_root_directory_is_restored(tmp_path: Path) -> None:

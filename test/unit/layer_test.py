@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Tuple
@@ -68,6 +70,39 @@ def test_bytes_do_not_depend_on_processors(
     wanted = store(root, blobs).digest
     monkeypatch.setattr(os, 'cpu_count', lambda: count)
     assert store(root, blobs).digest == wanted
+
+
+def test_small_layers_are_gzip_and_large_ones_are_unpacked_by_the_storage(
+    root: Path, blobs: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / 'small/file', b'x')
+    small, large = store(tmp_path / 'small', blobs), store(root, blobs)
+    assert (small.media_type, small.is_packed) == (module.GZIP_TYPE, False)
+    assert Path(small.path).read_bytes()[:8] == b'\x1f\x8b\x08\0\0\0\0\0', 'no time'
+    assert (large.media_type, large.is_packed) == (module.ZSTD_TYPE, True)
+
+
+@pytest.mark.parametrize('count', [1, 192])
+def test_memory_does_not_grow_with_processors(
+    tmp_path: Path, blobs: Path, count: int
+) -> None:
+    """In MiB, of a process of its own."""
+    write(tmp_path / 'tree/file', os.urandom(1 << 20) * 96)
+    program = f'''
+import os, re, sys
+os.cpu_count = lambda: {count}
+from kiwi_stackbuild_plugin.delta import whole_tree
+from kiwi_stackbuild_plugin.layer import write_layer
+from kiwi_stackbuild_plugin.tree import scan
+fd = os.open(sys.argv[1], os.O_RDONLY)
+write_layer(sys.argv[2], fd, (), whole_tree(scan(fd)))
+print(int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) >> 10)
+'''
+    found = subprocess.run(
+        [sys.executable, '-c', program, tmp_path / 'tree', blobs],
+        capture_output=True, text=True, check=True
+    ).stdout
+    assert int(found) < 90
 
 
 def test_progress_counts_content(root: Path, blobs: Path) -> None:

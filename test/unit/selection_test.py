@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import Any, List
 
+import pytest
+
 from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.selection import make_exclusion, storable
 from kiwi_stackbuild_plugin.entry import Entry
@@ -31,7 +33,7 @@ def paths(entries: List[Entry]) -> List[bytes]:
 def test_exclusions(tmp_path: Path) -> None:
     for name in (
         'dev/null', 'var/cache/a/b', 'var/lib/run/keep', 'run/lock', 'tmp/x.o',
-        'usr/tmp/x.o', 'image/imported_root', 'etc/[x]', '.git/config'
+        'usr/tmp/x.o', 'image/imported_root', 'etc/[x]', '.git/config', 'tmp/deep/y.o'
     ):
         write(tmp_path / name, b'')
     found = paths(scanned(tmp_path, make_exclusion(
@@ -39,7 +41,8 @@ def test_exclusions(tmp_path: Path) -> None:
         [b'dev']
     )))
     assert found == [
-        b'dev', b'etc', b'etc/[x]', b'image', b'run', b'tmp', b'usr', b'usr/tmp',
+        b'dev', b'etc', b'etc/[x]', b'image', b'run', b'tmp', b'tmp/deep',
+        b'tmp/deep/y.o', b'usr', b'usr/tmp',
         b'usr/tmp/x.o', b'var', b'var/cache', b'var/cache/a', b'var/lib',
         b'var/lib/run', b'var/lib/run/keep'
     ]
@@ -105,5 +108,23 @@ def test_contents_are_compared(tmp_path: Path) -> None:
 def test_patterns_match_whole_paths() -> None:
     exclusion = make_exclusion(['a*'])
     assert exclusion.pattern is not None
-    assert re.match(exclusion.pattern, b'ab/c')
+    assert re.match(exclusion.pattern, b'ab')
+    assert re.match(exclusion.pattern, b'ab/'), 'a directory'
     assert not re.match(exclusion.pattern, b'x/ab')
+    assert not re.match(exclusion.pattern, b'ab/c')
+
+
+@pytest.mark.parametrize('pattern', [
+    'image', '/image/', 'image/*', 'image/config.xml', '**', '*', '*/config.xml', 'i*/**',
+    '.pro*', '.profile', '[i.]*', 'image/***'
+])
+def test_what_a_rebuild_needs_is_kept(tmp_path: Path, pattern: str) -> None:
+    wanted = [b'.profile', b'image', b'image/config.xml', b'image/root']
+    for name in wanted:
+        if name != b'image':
+            write(tmp_path / os.fsdecode(name), b'')
+    write(tmp_path / 'images/x', b'')
+    found = paths(scanned(tmp_path, make_exclusion([pattern], (), [b'image', b'.profile'])))
+    assert [path for path in found if not path.startswith(b'images')] == wanted
+    if pattern in ('**', '*', 'i*/**'):
+        assert b'images/x' not in found

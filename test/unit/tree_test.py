@@ -133,15 +133,35 @@ def test_unreadable_directory_is_an_error(
     os.close(fd)
 
 
+@pytest.mark.parametrize('key, ours', [
+    ('user.a', True), ('trusted.a', True), ('security.capability', True),
+    ('security.ima', True), ('system.posix_acl_access', True),
+    ('system.posix_acl_default', True), ('trusted.overlay.opaque', True),
+    ('trusted.overlay.redirect', True), ('user.overlay.opaque', True),
+    ('security.selinux', False), ('trusted.overlay.origin', False),
+    ('trusted.overlay.impure', False), ('btrfs.compression', False),
+    ('system.nfs4_acl', False), ('system.nfs4_dacl', False), ('system.cifs_acl', False),
+    ('system.ntfs_attrib', False), ('system.richacl', False), ('ceph.dir.layout', False),
+    ('lustre.lov', False), ('glusterfs.gfid', False), ('os2.a', False)
+])
+def test_properties_of_file_systems_are_not_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, ours: bool
+) -> None:
+    monkeypatch.setattr(os, 'listxattr', lambda *_, **__: [key])
+    monkeypatch.setattr(os, 'getxattr', lambda *_, **__: b'v')
+    assert read_xattrs(os.fsencode(tmp_path)) == (((key, b'v'),) if ours else ())
+
+
 def test_host_attributes_are_not_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / 'file', b'')
     os.setxattr(path, 'user.a', b'1')
     os.setxattr(path, 'trusted.overlay.opaque', b'y')
+    os.setxattr(path, 'trusted.overlay.origin', b'handle')
     os.setxattr(path, 'trusted.overlaid', b'z')
     assert read_xattrs(os.fsencode(path)) == (
-        ('trusted.overlaid', b'z'), ('user.a', b'1')
+        ('trusted.overlaid', b'z'), ('trusted.overlay.opaque', b'y'), ('user.a', b'1')
     )
 
     def unsupported(*_: Any, **__: Any) -> List[str]:
