@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import logging
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Optional
+
+from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.derived import imported_archive
@@ -14,7 +18,7 @@ from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
 from kiwi_stackbuild_plugin.extras import Extras, decode
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image import ImageInfo, oci_architecture
 from kiwi_stackbuild_plugin.lookup import (
     DEFAULT_LOOKUP, Lookup, check_age, fetch_copy, fetch_named, fetch_short
 )
@@ -215,7 +219,39 @@ def _base_of_import(space: Workspace, root_fd: int) -> Optional[Base]:
 
 
 def _base_of_name(name: str) -> Optional[Base]:
+    """Return the stash of a name:tag, else the newest one of the name.
+
+    Not one for another kind of machine: its layers are no start, and the new
+    image would be told to be for that machine.
+    """
     info = find_image(f'{LOCAL}/{name}')
-    if info is None or not labels.is_stash(info.labels):
+    if info is not None and labels.is_stash(info.labels):
+        return Base(info, 'the stash of the same name')
+    repository = f'{LOCAL}/{name.rpartition(":")[0]}'
+    machine = oci_architecture(Defaults.get_platform_name())
+    found = [
+        info for info in list_stashes(repository)
+        if info.architecture in ('', machine)
+    ]
+    if not found:
         return None
-    return Base(info, 'the stash of the same name')
+    newest = max(found, key=lambda info: (_moment(info.created), len(info.layers)))
+    shown = next(
+        (one for one in newest.names if one.rpartition(':')[0] == repository),
+        newest.display_name
+    )
+    return Base(
+        replace(newest, names=(shown, *newest.names)),
+        f'the newest stash of the same name, there is none of {name}'
+    )
+
+
+def _moment(created: str) -> str:
+    """Return a time of podman so that it sorts; one that is none comes first."""
+    try:
+        seconds = datetime.fromisoformat(
+            re.sub(r'\.\d+', '', created).replace('Z', '+00:00')
+        ).timestamp()
+    except (ValueError, OverflowError):
+        return ''
+    return f'{max(seconds, 0):020.0f}'
