@@ -10,7 +10,7 @@ from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
-from kiwi_stackbuild_plugin.bootstrap import show_installed, skip_bootstrap
+from kiwi_stackbuild_plugin.bootstrap import skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_packages
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.extended import (
@@ -20,7 +20,7 @@ from kiwi_stackbuild_plugin.extension import (
     Extension, find_description, read_extension
 )
 from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.imported_root import choose_import
+from kiwi_stackbuild_plugin.imported_root import check_container, choose_import
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.root_import import replace_description, wipe_description
@@ -68,10 +68,6 @@ class BuildPlan:
 
     def place_description(self, root: str) -> None:
         """Make image/ of a new root what kiwi is to find there."""
-        if self.skips_bootstrap:
-            fd = open_tree(root)
-            show_installed(fd)
-            os.close(fd)
         if self.source:
             replace_description(root, self.source)
             return
@@ -208,12 +204,16 @@ def _fitting(call: KiwiCall, steps: Sequence[Step]) -> BuildPlan:
             facts.append(read_facts(fd))
         finally:
             os.close(fd)
-    skips = check_packages(
-        call.task.xml_state, join_facts(facts), steps[0].image.display_name
-    )
+    state = call.task.xml_state
+    described = state.build_type.get_derived_from() or ''
+    kiwi_call.apply_options(call.task)
+    skips = check_packages(state, join_facts(facts), steps[0].image.display_name)
+    imported = choose_import(state, steps[0].image)
+    if imported:
+        check_container(state, imported, described, steps[0].path)
     if skips:
         skip_bootstrap(call.task)
     return BuildPlan(
         call, '', skips_bootstrap=skips,
-        imported=choose_import(call.task.xml_state, steps[0].image)
+        imported=imported
     )

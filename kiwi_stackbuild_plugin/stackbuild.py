@@ -11,6 +11,7 @@ from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import kiwi_call, store
 from kiwi_stackbuild_plugin.access import check_policy, parse_age
+from kiwi_stackbuild_plugin.bootstrap import without_bootstrap
 from kiwi_stackbuild_plugin.build_plan import BuildPlan, make_plan, read_given
 from kiwi_stackbuild_plugin.checks import check_architecture
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
@@ -55,7 +56,8 @@ def stackbuild(request: StackbuildRequest) -> str:
             'The root tree is complete after %.1f s, kiwi takes over',
             time.monotonic() - started
         )
-        with without_import(plan.imported is not None):
+        with without_import(plan.imported is not None), \
+                without_bootstrap(plan.skips_bootstrap):
             kiwi_call.run(plan.call)
         mark_finished(target)
     return ''

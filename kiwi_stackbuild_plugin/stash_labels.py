@@ -18,6 +18,8 @@ from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
 
+#: how many layers an image may have for us to put one more on it
+MOST_LAYERS = 120
 #: begins the comment of each history entry, as the older plugin wrote it
 HISTORY_TITLE = 'KIWI Root Tree Stash'
 
@@ -120,9 +122,9 @@ def chain_limit() -> int:
     :raises KiwiStashArgumentInvalid: if it is not from 1 to 120
     """
     text = os.environ.get('KIWI_STASH_MAX_LAYERS', '60')
-    if not text.isdecimal() or not 1 <= int(text) <= 120:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_LAYERS:
         raise KiwiStashArgumentInvalid(
-            f'KIWI_STASH_MAX_LAYERS {text!r}: not a number from 1 to 120'
+            f'KIWI_STASH_MAX_LAYERS {text!r}: not a number from 1 to {MOST_LAYERS}'
         )
     return int(text)
 
