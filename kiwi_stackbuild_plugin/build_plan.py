@@ -127,6 +127,7 @@ def make_plan(
         f'    conflict: {os.fsdecode(path)}' for step in steps
         for path in step.conflicts[:10]
     ]
+    lines += [f'    {line}' for step in steps for line in step.describe_moved()]
     if request.description is None:
         source = find_described(steps)
         directory = copy_stashed(source, work_dir)
