@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Dict, List, Optional, Tuple
+from types import MappingProxyType
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from kiwi_stackbuild_plugin.command import remove_tree
-from kiwi_stackbuild_plugin.delta import PARENT, Change, Delta
+from kiwi_stackbuild_plugin.delta import PARENT, Change, Delta, place_of
 from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.extras import set_xattrs
 from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
 
 _CHUNK = 1 << 20
+#: nothing is moved
+NOWHERE: Mapping[bytes, bytes] = MappingProxyType({})
 _WRITE_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def apply_delta(root_fd: int, source_fd: int, delta: Delta) -> None:
+def apply_delta(
+    root_fd: int, source_fd: int, delta: Delta, moved: Mapping[bytes, bytes] = NOWHERE
+) -> None:
     """Make the changes of a delta in a tree.
 
     Each file is made anew: a hard link in the root to what was there before
@@ -24,36 +29,48 @@ def apply_delta(root_fd: int, source_fd: int, delta: Delta) -> None:
 
     :param root_fd: root of the tree to be changed
     :param source_fd: root of the tree that the delta was found in
+    :param moved: see stack_state.Placement
     """
-    kept = [
-        (path, status) for path, status in (
-            (change.entry.path, _status(root_fd, change.entry.path))
-            for change in delta.changes if change.kind == PARENT
-        ) if status is not None
-    ]
+    kept = _kept_times(root_fd, delta, moved)
     for path in delta.removed:
-        _remove(root_fd, path)
+        _remove(root_fd, place_of(path, moved))
     parents = {
-        change.entry.path: change.entry
-        for change in delta.changes if change.entry.is_dir
+        place_of(change.entry.path, moved): change.entry
+        for change in delta.changes
+        if change.entry.is_dir and change.entry.path not in moved
     }
-    directories: List[Entry] = []
+    directories: List[Tuple[bytes, int]] = []
     for change in delta.changes:
-        if change.kind == PARENT:
+        if change.kind == PARENT or change.entry.path in moved:
             continue
-        _make_parents(root_fd, change.entry.path, parents)
+        where = place_of(change.entry.path, moved)
+        _make_parents(root_fd, where, parents)
         if change.entry.is_dir:
-            directories.append(change.entry)
-        _make(root_fd, source_fd, change)
-    for path, moment in reversed([
-        *((entry.path, entry.stat.st_mtime_ns) for entry in directories),
-        *((path, full.st_mtime_ns) for path, full in kept)
-    ]):
+            directories.append((where, change.entry.stat.st_mtime_ns))
+        _make(root_fd, source_fd, change, where, place_of(change.link, moved))
+    for path, moment in reversed([*directories, *kept]):
+        if not path:
+            os.utime(root_fd, ns=(moment, moment))
+            continue
         parent_fd, name = _parent(root_fd, path)
         try:
             _set_time(parent_fd, name, moment)
         finally:
             os.close(parent_fd)
+
+
+def _kept_times(
+    root_fd: int, delta: Delta, moved: Mapping[bytes, bytes]
+) -> List[Tuple[bytes, int]]:
+    """Return the mtimes of the directories that only what is in them changes."""
+    found = []
+    for change in delta.changes:
+        if change.kind == PARENT or change.entry.path in moved:
+            where = place_of(change.entry.path, moved)
+            status = _status(root_fd, where)
+            if status is not None:
+                found.append((where, status.st_mtime_ns))
+    return found
 
 
 def _status(root_fd: int, path: bytes) -> Optional[os.stat_result]:
@@ -86,15 +103,17 @@ def _make_parents(root_fd: int, path: bytes, parents: Dict[bytes, Entry]) -> Non
             os.close(parent_fd)
 
 
-def _make(root_fd: int, source_fd: int, change: Change) -> None:
+def _make(
+    root_fd: int, source_fd: int, change: Change, where: bytes, link: bytes
+) -> None:
     entry = change.entry
     mode = entry.stat.st_mode
-    parent_fd, name = _parent(root_fd, entry.path)
+    parent_fd, name = _parent(root_fd, where)
     try:
         if not (entry.is_dir and _is_directory(parent_fd, name)):
             _remove_name(parent_fd, name)
-        if change.link:
-            _link(root_fd, change.link, parent_fd, name)
+        if link:
+            _link(root_fd, link, parent_fd, name)
             return
         if entry.is_dir:
             if not _is_directory(parent_fd, name):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from kiwi_stackbuild_plugin.command import run_command
 
 
-def read_archive_config(path: str) -> str:
-    """Return the config of the one image in an archive, byte for byte."""
+def read_archive_config(path: str, kind: str = 'oci-archive') -> str:
+    """Return the config of the one image in an archive, byte for byte.
+
+    :param kind: oci-archive, or docker-archive
+    """
     return run_command([
-        'skopeo', 'inspect', '--config', '--raw', f'oci-archive:{path}'
+        'skopeo', 'inspect', '--config', '--raw', f'{kind}:{path}'
     ]).stdout
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 from dataclasses import dataclass
-from typing import Dict, FrozenSet, Iterable, Set, Tuple
+from importlib.util import find_spec
+from typing import Dict, FrozenSet, Iterable, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.description import read_file
 from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
-from kiwi_stackbuild_plugin.tree import open_below
+from kiwi_stackbuild_plugin.tree import open_below, resolve_links
 
+#: kiwi 9 calls "dnf"; 10 and later "dnf4" if that is there, else "dnf-3", for
+#: "dnf" too, and never dnf itself, which may be dnf5
+_DNF4 = ('dnf4', 'dnf-3') if find_spec('kiwi.package_manager.dnf4') else ('dnf',)
 #: kiwi's names of package managers: format of their packages, and the
 #: programs that kiwi calls inside of the root to install with them
 MANAGERS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
     'apt': ('deb', ('apt-get',)),
     'zypper': ('rpm', ('zypper',)),
-    'dnf': ('rpm', ('dnf', 'dnf-3')),
-    'dnf4': ('rpm', ('dnf', 'dnf-3')),
+    'dnf': ('rpm', _DNF4),
+    'dnf4': ('rpm', _DNF4),
     'dnf5': ('rpm', ('dnf5',)),
     'microdnf': ('rpm', ('microdnf',)),
     'pacman': ('pacman', ('pacman',)),
@@ -35,7 +40,7 @@ class BaseFacts:
     :param managers: kiwi's names of the package managers in it
     :param formats: package formats that it has the tool for (deb, rpm, ...)
     :param distribution: ID of os-release; related: that of ID_LIKE
-    :param codename: VERSION_CODENAME of os-release
+    :param codename: VERSION_CODENAME of os-release; version: VERSION_ID
     """
 
     managers: FrozenSet[str] = frozenset()
@@ -43,6 +48,7 @@ class BaseFacts:
     distribution: str = ''
     related: Tuple[str, ...] = ()
     codename: str = ''
+    version: str = ''
 
 
 def read_facts(root_fd: int) -> BaseFacts:
@@ -61,7 +67,7 @@ def read_facts(root_fd: int) -> BaseFacts:
             kind for kind, tool in _TOOL_OF_FORMAT.items() if tool in found
         ),
         release.get('ID', ''), tuple(release.get('ID_LIKE', '').split()),
-        release.get('VERSION_CODENAME', '')
+        release.get('VERSION_CODENAME', ''), release.get('VERSION_ID', '')
     )
 
 
@@ -72,7 +78,7 @@ def join_facts(facts: Iterable[BaseFacts]) -> BaseFacts:
     return BaseFacts(
         frozenset().union(*(one.managers for one in every)),
         frozenset().union(*(one.formats for one in every)),
-        first.distribution, first.related, first.codename
+        first.distribution, first.related, first.codename, first.version
     )
 
 
@@ -85,10 +91,41 @@ def _present(root_fd: int, programs: Iterable[str]) -> FrozenSet[str]:
         except OSError:
             continue
         try:
-            found |= wanted.intersection(os.listdir(fd))
+            names = wanted.intersection(map(os.fsdecode, os.listdir(fd)))
         finally:
             os.close(fd)
+        found.update(
+            name for name in names
+            if _is_program(root_fd, directory + b'/' + os.fsencode(name))
+        )
     return frozenset(found)
+
+
+def _is_program(root_fd: int, path: bytes) -> bool:
+    """Tell whether a path leads, inside of the tree, to a regular file."""
+    place = resolve_links(path, lambda where: _link_at(root_fd, where))
+    try:
+        fd = open_below(root_fd, place or b'.', os.O_PATH)
+    except OSError:
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode)
+    finally:
+        os.close(fd)
+
+
+def _link_at(root_fd: int, path: bytes) -> Optional[bytes]:
+    parent, _, name = path.rpartition(b'/')
+    try:
+        fd = open_below(root_fd, parent)
+    except OSError:
+        return None
+    try:
+        return os.readlink(name, dir_fd=fd)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _os_release(root_fd: int) -> Dict[str, str]:

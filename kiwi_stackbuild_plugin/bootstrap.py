@@ -9,18 +9,22 @@ the root, installs the packages of both.
 from __future__ import annotations
 
 import logging
-import os
+from contextlib import contextmanager
+from string import Template
 from types import MethodType
-from typing import Any, Callable, List, Sequence
+from typing import Any, Callable, Iterator, List, Sequence
+
+from kiwi.command import Command
+from kiwi.package_manager.pacman import PackageManagerPacman
+from kiwi.path import Path
+from kiwi.repository.template.apt import PackageManagerTemplateAptGet
 
 from kiwi_stackbuild_plugin.base_facts import MANAGERS, BaseFacts
-from kiwi_stackbuild_plugin.tree import open_below
 
 log = logging.getLogger('kiwi')
 
 _BOOTSTRAP = 'bootstrap'
 _IMAGE = 'image'
-_DPKG, _STATUS, _KIWI_STATUS = b'var/lib/dpkg', 'status', 'status.kiwi'
 
 
 def is_bootstrapped(facts: BaseFacts, manager: str) -> bool:
@@ -58,23 +62,46 @@ def after_load(task: Any, function: Callable[[Any], None]) -> None:
     task.load_xml_description = load_description
 
 
-def show_installed(root_fd: int) -> None:
-    """Let apt, as kiwi calls it in a root, see what dpkg has installed there.
+@contextmanager
+def without_bootstrap(active: bool) -> Iterator[None]:
+    """Have kiwi's package managers do without a bootstrap phase for a block.
 
-    Kiwi 10 and later name it a status file of their own, which is empty after
-    the bootstrap phase: without that phase apt would install everything again.
+    What that phase leaves to the image phase, and nothing else does:
+
+    - kiwi 10 and later name apt a status file of their own, which is empty
+      then: apt would install everything again
+    - pacman does not read what a repository has but in that phase
+
+    :param active: do nothing if not
     """
+    template, pacman = PackageManagerTemplateAptGet, PackageManagerPacman
+    originals = template.get_host_template, pacman.process_install_requests
+    if active:
+        template.get_host_template = _template_with_status(originals[0])
+        pacman.process_install_requests = _synchronized(originals[1])
     try:
-        fd = open_below(root_fd, _DPKG)
-    except OSError:
-        return
-    try:
-        if os.access(_STATUS, os.R_OK, dir_fd=fd):
-            if os.path.lexists(f'/proc/self/fd/{fd}/{_KIWI_STATUS}'):
-                os.unlink(_KIWI_STATUS, dir_fd=fd)
-            os.symlink(_STATUS, _KIWI_STATUS, dir_fd=fd)
+        yield
     finally:
-        os.close(fd)
+        template.get_host_template, pacman.process_install_requests = originals
+
+
+def _template_with_status(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Name apt dpkg's own status file."""
+    def get_host_template(self: Any, *args: Any, **options: Any) -> Template:
+        text: str = original(self, *args, **options).template
+        return Template(text.replace('/status.kiwi"', '/status"'))
+    return get_host_template
+
+
+def _synchronized(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Have pacman fetch the databases of the repositories first."""
+    def process_install_requests(self: Any) -> Any:
+        Command.run([
+            'chroot', self.root_dir, 'pacman',
+            *Path.move_to_root(self.root_dir, self.pacman_args), '-Sy'
+        ], self.command_env)
+        return original(self)
+    return process_install_requests
 
 
 def join_bootstrap(state: Any) -> None:

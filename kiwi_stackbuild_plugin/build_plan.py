@@ -13,7 +13,7 @@ from kiwi.xml_state import XMLState
 
 from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
-from kiwi_stackbuild_plugin.bootstrap import show_installed, skip_bootstrap
+from kiwi_stackbuild_plugin.bootstrap import skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_packages
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
@@ -25,7 +25,7 @@ from kiwi_stackbuild_plugin.extension import (
     Extension, find_description, read_extension
 )
 from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.imported_root import choose_import
+from kiwi_stackbuild_plugin.imported_root import check_container, choose_import
 from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
 from kiwi_stackbuild_plugin.links import RootWork, read_work
@@ -85,10 +85,6 @@ class BuildPlan:
 
     def place_description(self, root: str) -> None:
         """Make image/ of a new root what kiwi is to find there."""
-        if self.skips_bootstrap:
-            fd = open_tree(root)
-            show_installed(fd)
-            os.close(fd)
         if self.source:
             replace_description(root, self.source)
             return
@@ -151,6 +147,7 @@ def make_plan(
         f'    conflict: {printable_path(path)}' for step in steps
         for path in step.conflicts[:10]
     ]
+    lines += [f'    {line}' for step in steps for line in step.describe_moved()]
     if request.description is None:
         source = find_described(steps)
         directory = copy_stashed(source, work_dir)
@@ -252,9 +249,13 @@ def _fitting(
             facts.append(read_facts(fd))
         finally:
             os.close(fd)
-    skips = check_packages(
-        call.task.xml_state, join_facts(facts), steps[0].image.display_name
-    )
+    state = call.task.xml_state
+    described = state.build_type.get_derived_from() or ''
+    kiwi_call.apply_options(call.task)
+    skips = check_packages(state, join_facts(facts), steps[0].image.display_name)
+    imported = choose_import(state, steps[0].image)
+    if imported:
+        check_container(state, imported, described, steps[0].path)
     if skips:
         skip_bootstrap(call.task)
     elif extended:
@@ -264,7 +265,6 @@ def _fitting(
     ) if extended else Preparation()
     preparation.follow(call.task)
     return BuildPlan(
-        call, '', read_work(call.task.xml_state, True, not skips),
-        skips_bootstrap=skips, extended=extended, preparation=preparation,
-        imported=choose_import(call.task.xml_state, steps[0].image)
+        call, '', read_work(state, True, not skips), skips_bootstrap=skips,
+        extended=extended, preparation=preparation, imported=imported
     )

@@ -53,6 +53,7 @@ def check_packages(state: Any, facts: BaseFacts, base: str) -> bool:
     manager = state.get_package_manager()
     if is_bootstrapped(facts, manager):
         _warn_of_distribution(state, facts, base)
+        _warn_of_release(state, facts, base)
         return True
     wanted = MANAGERS.get(manager, ('', ()))[0]
     if wanted and facts.formats and wanted not in facts.formats:
@@ -61,10 +62,28 @@ def check_packages(state: Any, facts: BaseFacts, base: str) -> bool:
             f'the description installs with {manager}, {base} has {present}',
             'choose a stash of the same kind of distribution'
         )
+    _warn_of_release(state, facts, base)
     log.warning(
         '%s has no %s: kiwi bootstraps into what is there', base, manager
     )
     return False
+
+
+def _warn_of_release(state: Any, facts: BaseFacts, base: str) -> None:
+    """Warn of a <release-version> that is not the release of the base.
+
+    9 is the release of a 9.4, and the other way round; names say nothing.
+    """
+    wanted = state.get_release_version() or ''
+    one, two = (
+        re.findall(r'\d+', text) if re.match(r'[\d.]+$', text) else []
+        for text in (wanted, facts.version)
+    )
+    if any(left != right for left, right in zip(one, two)):
+        log.warning(
+            '%s is %s %s, the description is for release version %s',
+            base, facts.distribution, facts.version, wanted
+        )
 
 
 def _warn_of_distribution(state: Any, facts: BaseFacts, base: str) -> None:

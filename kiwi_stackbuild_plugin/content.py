@@ -22,12 +22,15 @@ class ContentComparer:
         self.compared_files = 0
         self.compared_bytes = 0
 
-    def __call__(self, path: bytes) -> bool:
-        """Tell whether both are regular files with the same bytes."""
+    def __call__(self, path: bytes, other: bytes = b'') -> bool:
+        """Tell whether both are regular files with the same bytes.
+
+        :param other: path below the second directory, if it is not the same
+        """
         flags = os.O_RDONLY | os.O_NONBLOCK
         one = open_below(self.one_fd, path, flags)
         try:
-            two = open_below(self.two_fd, path, flags)
+            two = open_below(self.two_fd, other or path, flags)
         except FileNotFoundError:
             os.close(one)
             return False

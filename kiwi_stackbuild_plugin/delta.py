@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import (
-    Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+    Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set,
+    Tuple
 )
 
 from kiwi_stackbuild_plugin.same import same_but_rounded, same_metadata
@@ -46,6 +47,31 @@ class Delta:
     def is_empty(self) -> bool:
         """Tell whether the tree equals its base."""
         return not self.removed and not self.changes
+
+
+def parents_of(delta: Delta) -> Set[bytes]:
+    """Return the directories that what a delta adds or changes is in."""
+    found: Set[bytes] = set()
+    for change in delta.changes:
+        parent = change.entry.path.rpartition(b'/')[0]
+        while change.kind != PARENT and parent and parent not in found:
+            found.add(parent)
+            parent = parent.rpartition(b'/')[0]
+    return found
+
+
+def place_of(path: bytes, moved: Mapping[bytes, bytes]) -> bytes:
+    """Return where a path of a delta goes.
+
+    :param moved: directories of the delta to other ones, b'' for the root
+    """
+    prefix = path if moved else b''
+    while prefix:
+        if prefix in moved:
+            parts = (moved[prefix], path[len(prefix) + 1:])
+            return b'/'.join(part for part in parts if part)
+        prefix = prefix.rpartition(b'/')[0]
+    return path
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,27 @@ A label holds the config, from which the very same image is put together.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Iterator, Optional
+from urllib.parse import urlsplit
 
 import kiwi.system.prepare
 from kiwi.defaults import Defaults
 from kiwi.runtime_config import RuntimeConfig
 from kiwi.system.root_import.base import RootImportBase
 
-from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.archive import write_archive
-from kiwi_stackbuild_plugin.documents import read_manifest
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.image import ImageInfo, stored_layers
-from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin.archive import read_archive_config, write_archive
+from kiwi_stackbuild_plugin.derived import container_layers, derived_uris
+from kiwi_stackbuild_plugin.errors import (
+    KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid, KiwiStashToolFailed
+)
+from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.new_image import put_together
+from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
@@ -58,6 +61,54 @@ def choose_import(
     return None
 
 
+def check_container(
+    state: Any, base: ImageInfo, described: str, mount: str
+) -> None:
+    """Compare the container to derive from with the one a stash is derived from.
+
+    :param state: kiwi's XMLState, changed by the arguments for kiwi
+    :param described: derived_from without these
+    :param mount: where the stash is mounted
+    :raises KiwiStashArgumentInvalid: if the arguments ask for another one
+    """
+    wanted = state.build_type.get_derived_from()
+    fd = open_tree(mount)
+    try:
+        known = derived_uris(fd)
+    finally:
+        os.close(fd)
+    if (wanted == described and (not known or wanted in known)) or _is_the_same(
+        state, base
+    ):
+        return
+    if wanted != described:
+        raise KiwiStashArgumentInvalid(
+            f'the arguments for kiwi derive the image from {wanted}, '
+            f'{base.display_name} has the layers of another container',
+            'leave derived_from out of them, or build from nothing with '
+            'kiwi-ng system build'
+        )
+    log.warning(
+        '%s was derived from %s and stays so, the description says %s',
+        base.display_name, ' or '.join(sorted(known)), wanted
+    )
+
+
+def _is_the_same(state: Any, base: ImageInfo) -> bool:
+    """Tell whether derived_from is an archive of the very container of a stash."""
+    place = urlsplit(state.build_type.get_derived_from())
+    if place.scheme != 'file' or not os.path.isfile(place.path):
+        return False
+    kind = f'{state.get_build_type_name()}-archive'
+    try:
+        config = read_archive_config(place.path, kind)
+    except KiwiStashToolFailed:
+        # packed, or no archive: kiwi's to complain of
+        return False
+    layers = container_layers(base.told.imported_root or '')
+    return bool(layers) and layers == container_layers(config)
+
+
 def _is_derived(state: Any) -> bool:
     """Tell whether kiwi wants the archive for what an XMLState builds."""
     return bool(
@@ -75,33 +126,13 @@ def restore_import(space: Workspace, info: ImageInfo, root: str) -> None:
     config = (info.told.imported_root or '').encode('utf-8', 'surrogateescape')
     image_id = hashlib.sha256(config).hexdigest()
     if store.find_added(space, image_id) is None:
-        _put_together(space, info, config, image_id)
+        put_together(space, info, config)
     path = Defaults.get_imported_root_image(root)
     log.info('Writing the container that %s was derived from', info.display_name)
     write_archive(image_id, path, Defaults.get_container_base_image_tag())
     importer = RootImportBase.__new__(RootImportBase)
     importer.runtime_config = RuntimeConfig()
     importer._make_checksum(path)
-
-
-def _put_together(
-    space: Workspace, info: ImageInfo, config: bytes, image_id: str
-) -> None:
-    """Make an image of the lowest layers of a stash; it goes with the workspace."""
-    wanted = tuple(json.loads(config)['rootfs']['diff_ids'])
-    if info.layers[:len(wanted)] != wanted:
-        raise KiwiStashDescriptionInvalid(
-            f'{info.display_name} was derived from a container '
-            f'({image_id[:12]}) that is not stored, and has not its layers',
-            'build it again with the description and its derived_from'
-        )
-    layout = os.path.join(space.path, f'imported-{image_id[:12]}')
-    make_layout(layout)
-    layers = stored_layers(
-        read_manifest(info.image_id)['layers'], {'rootfs': {'diff_ids': wanted}}
-    )
-    add_image(layout, config, layers, None, {})
-    store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
 
 
 @contextmanager

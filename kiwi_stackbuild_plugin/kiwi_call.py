@@ -75,6 +75,57 @@ def prepare_build(
     )
 
 
+def apply_options(task: Any) -> None:
+    """Change the loaded description of a build task as its arguments will.
+
+    So that what is decided before kiwi starts is decided on what it will build;
+    kiwi loads the description again and does the same. Logins are left out:
+    kiwi removes a file of them as it reads it.
+
+    :raises KiwiStashArgumentInvalid: for an attribute that no type has: kiwi
+        would build nothing then, with exit status 0
+    """
+    state, args = task.xml_state, task.command_args
+    for word in args.get('--set-type-attr') or ():
+        _set_attribute(state.build_type, word)
+    if args.get('--set-release-version'):
+        _set_release_version(state, args['--set-release-version'])
+    if args.get('--ignore-repos'):
+        state.delete_repository_sections()
+    elif args.get('--ignore-repos-used-for-build'):
+        state.delete_repository_sections_used_for_build()
+    if args.get('--set-repo'):
+        state.set_repository(*task._get_repo_parameters(args['--set-repo'], None))
+    for word in args.get('--add-repo') or ():
+        state.add_repository(*task._get_repo_parameters(word, None))
+    uri = args.get('--set-container-derived-from')
+    if uri and state.build_type.get_derived_from():
+        state.set_derived_from_image_uri(uri)
+
+
+def _set_attribute(build_type: Any, word: str) -> None:
+    name, equals, value = word.partition('=')
+    setter = getattr(build_type, f'set_{name}', None)
+    if not equals or setter is None:
+        raise KiwiStashArgumentInvalid(
+            f'--set-type-attr={word}: ' + (
+                f'<type> has no attribute {name!r}' if equals
+                else 'not of the form attribute=value'
+            )
+        )
+    setter(value)
+
+
+def _set_release_version(state: Any, version: str) -> None:
+    sections = state.get_preferences_sections()
+    for section in sections:
+        if section.get_release_version():
+            section.get_release_version()[0] = version
+            return
+    if sections:
+        sections[0].add_release_version(version)
+
+
 def run(call: KiwiCall) -> None:
     """Run a prepared task to its end; errors of kiwi pass through."""
     with kiwi_argv(call.argv):

@@ -2,6 +2,7 @@
 """Make an image of a base and a layer, in the storage and without a name."""
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from typing import Dict, List, Optional, Tuple
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin.derived import container_layers
 from kiwi_stackbuild_plugin.description import RootDescription
 from kiwi_stackbuild_plugin.documents import (
     ImageDocuments, read_config, read_manifest
 )
+from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image import (
     Document, ImageInfo, fit_history, make_config, stored_layers, timestamp
 )
@@ -21,7 +24,7 @@ from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
 from kiwi_stackbuild_plugin.resolve import Base, is_own_stash
 from kiwi_stackbuild_plugin.stash_labels import (
-    annotations_of, layer_labels, make_history, make_labels
+    MOST_LAYERS, annotations_of, layer_labels, make_history, make_labels
 )
 from kiwi_stackbuild_plugin.workspace import Workspace
 
@@ -140,6 +143,57 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     image_id = add_image(layout, config, layers, None, {})
     store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
+
+
+def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
+    """Make the container that a stash is derived from, of its lowest layers.
+
+    :param config: of the container
+    :returns: image ID; the image has no name and goes with the workspace
+    :raises KiwiStashDescriptionInvalid: if these are not its layers
+    """
+    wanted = container_layers(config)
+    image_id = hashlib.sha256(config).hexdigest()
+    if not wanted or info.layers[:len(wanted)] != wanted:
+        raise KiwiStashDescriptionInvalid(
+            f'{info.display_name} was derived from a container '
+            f'({image_id[:12]}) that is not stored, and has not its layers',
+            'build it again with the description and its derived_from'
+        )
+    layout = os.path.join(space.path, f'imported-{image_id[:12]}')
+    make_layout(layout)
+    layers = stored_layers(
+        read_manifest(info.image_id)['layers'], {'rootfs': {'diff_ids': wanted}}
+    )
+    add_image(layout, config, layers, None, {})
+    store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    return image_id
+
+
+def container_below(space: Workspace, info: ImageInfo, config: str) -> Optional[Base]:
+    """Return the container at the bottom of an image as a base of its own.
+
+    A tree that is derived from one cannot be built again without its layers,
+    so a chain that starts over begins above them.
+
+    :param config: of the container that the tree is derived from, or empty
+    :returns: None if there is none, or no room for a layer on it
+    """
+    layers = container_layers(config)
+    if not layers or info.layers[:len(layers)] != layers:
+        return None
+    if len(layers) >= MOST_LAYERS:
+        log.warning(
+            'The container below %s has %d layers itself', info.display_name,
+            len(layers)
+        )
+        return None
+    if layers != info.layers:
+        image_id = put_together(
+            space, info, config.encode('utf-8', 'surrogateescape')
+        )
+        info = store.find_image(image_id) or info
+    return Base(info, 'the container that the tree is derived from stays below')
 
 
 def _history_of(history: List[Document], count: int) -> List[Document]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Optional
+
+
+from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.derived import imported_archive
 from kiwi_stackbuild_plugin.destination import check_docker
@@ -13,7 +17,7 @@ from kiwi_stackbuild_plugin.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
 from kiwi_stackbuild_plugin.extras import Extras, decode, is_sound
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image import ImageInfo, oci_architecture, parse_moment
 from kiwi_stackbuild_plugin.labels import EXTRAS
 from kiwi_stackbuild_plugin.lookup import (
     DEFAULT_LOOKUP, Lookup, check_age, fetch_copy, fetch_named, fetch_short
@@ -26,6 +30,8 @@ from kiwi_stackbuild_plugin.store import LOCAL, find_image, list_stashes
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
+
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -233,7 +239,30 @@ def _base_of_import(space: Workspace, root_fd: int) -> Optional[Base]:
 
 
 def _base_of_name(name: str) -> Optional[Base]:
+    """Return the stash of a name:tag, else the newest one of the name.
+
+    Not one for another kind of machine: its layers are no start, and the new
+    image would be told to be for that machine.
+    """
     info = find_image(f'{LOCAL}/{name}')
-    if info is None or not info.told.is_stash:
+    if info is not None and info.told.is_stash:
+        return Base(info, 'the stash of the same name')
+    repository = f'{LOCAL}/{name.rpartition(":")[0]}'
+    machine = oci_architecture(Defaults.get_platform_name())
+    found = [
+        info for info in list_stashes(repository)
+        if info.architecture in ('', machine)
+    ]
+    if not found:
         return None
-    return Base(info, 'the stash of the same name')
+    newest = max(found, key=lambda info: (
+        parse_moment(info.created) or _NEVER, len(info.layers)
+    ))
+    shown = next(
+        (one for one in newest.names if one.rpartition(':')[0] == repository),
+        newest.display_name
+    )
+    return Base(
+        replace(newest, names=(shown, *newest.names)),
+        f'the newest stash of the same name, there is none of {name}'
+    )

@@ -8,6 +8,7 @@ from typing import Sequence
 
 from kiwi_stackbuild_plugin.apply import apply_delta
 from kiwi_stackbuild_plugin.command import remove_tree, run_command
+from kiwi_stackbuild_plugin.delta import place_of
 from kiwi_stackbuild_plugin.errors import printable
 from kiwi_stackbuild_plugin.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.image import ImageInfo
@@ -49,6 +50,8 @@ def import_images(
         restore_extras(root_fd, extras_of(first.image))
         for step in steps[1:]:
             log.info('Stacking %s', step.describe())
+            for line in step.describe_moved():
+                log.info('    %s', line)
             report_conflicts(step)
             _stack(root_fd, step)
         _restore_root(root_fd, first.image)
@@ -71,13 +74,13 @@ def _stack(root_fd: int, step: Step) -> None:
     """Make the changes of a stash, with what the storage did not keep of them."""
     source_fd = open_tree(step.path)
     try:
-        apply_delta(root_fd, source_fd, step.delta)
+        apply_delta(root_fd, source_fd, step.delta, step.moved)
     finally:
         os.close(source_fd)
     changed = {change.entry.path for change in step.delta.changes}
     restore_extras(root_fd, {
-        path: extra for path, extra in extras_of(step.image).items()
-        if path in changed
+        place_of(path, step.moved): extra
+        for path, extra in extras_of(step.image).items() if path in changed
     })
 
 

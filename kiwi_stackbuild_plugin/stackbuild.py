@@ -12,6 +12,7 @@ from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import kiwi_call, store
 from kiwi_stackbuild_plugin.access import check_policy, parse_age
+from kiwi_stackbuild_plugin.bootstrap import without_bootstrap
 from kiwi_stackbuild_plugin.build_plan import BuildPlan, make_plan, read_given
 from kiwi_stackbuild_plugin.checks import check_architecture
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
@@ -62,7 +63,7 @@ def stackbuild(request: StackbuildRequest) -> str:
             time.monotonic() - started
         )
         with without_import(plan.imported is not None), prepared(plan.preparation), \
-                _kept_inside(target):
+                without_bootstrap(plan.skips_bootstrap), _kept_inside(target):
             kiwi_call.run(plan.call)
         with clean_exit():
             mark_finished(target)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.content import ContentComparer
@@ -21,7 +21,7 @@ from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.stack_state import StackState
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree import TreeReader, scan
 from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
@@ -40,6 +40,7 @@ class Step:
 
     :param shared: how many layers it has in common with one below it
     :param conflicts: paths that it and one below it changed, each differently
+    :param moved: directories of it that go where a link below it leads
     """
 
     image: ImageInfo
@@ -47,6 +48,7 @@ class Step:
     shared: int = 0
     delta: Delta = NOTHING
     conflicts: Tuple[bytes, ...] = ()
+    moved: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Return what comes from this stash, in one line."""
@@ -62,6 +64,14 @@ class Step:
             f'removed, {len(self.conflicts)} conflicts'
         )
 
+    def describe_moved(self) -> List[str]:
+        """Return what goes elsewhere than it is in this stash, in lines."""
+        return [
+            f'{printable_path(path)} goes to {printable_path(target) or "/"}, '
+            'where the link below it leads'
+            for path, target in self.moved.items()
+        ]
+
 
 def plan_stack(
     space: Workspace, images: Sequence[ImageInfo], stack: ExitStack
@@ -75,23 +85,32 @@ def plan_stack(
         for image in images
     ]
     steps = [Step(images[0], mounts[0])]
-    state = StackState(_opened(mounts[0], stack))
+    base = _opened(mounts[0], stack)
+    state = StackState(base)
     for number in range(1, len(images)):
         image = images[number]
         shared = max(
             _common_layers(other.layers, image.layers) for other in images[:number]
         )
-        ancestor_fd = None
-        if shared:
-            ancestor = stack.enter_context(
+        ancestor = None
+        if shared == len(images[0].layers) == _common_layers(
+            images[0].layers, image.layers
+        ):
+            ancestor = base
+        elif shared:
+            ancestor = _opened(stack.enter_context(
                 store.mounted(space, store_chain(space, image, shared))
-            )
-            ancestor_fd = _opened(ancestor, stack)
-        source_fd = _opened(mounts[number], stack)
-        delta = _own_change(ancestor_fd, source_fd, extras_of(image))
-        conflicts = tuple(state.conflicts(ancestor_fd, source_fd, delta))
-        state.apply(source_fd, delta)
-        steps.append(Step(image, mounts[number], shared, delta, conflicts))
+            ), stack)
+        source = _opened(mounts[number], stack)
+        delta = _own_change(
+            ancestor.fd if ancestor else None, source.fd, extras_of(image)
+        )
+        placement = state.place(ancestor, source, delta, image.display_name)
+        state.apply(source, placement)
+        steps.append(Step(
+            image, mounts[number], shared, placement.delta, placement.conflicts,
+            placement.moved
+        ))
     return steps
 
 
@@ -123,10 +142,10 @@ def report_conflicts(step: Step) -> None:
         )
 
 
-def _opened(path: str, stack: ExitStack) -> int:
+def _opened(path: str, stack: ExitStack) -> TreeReader:
     fd = open_tree(path)
     stack.callback(os.close, fd)
-    return fd
+    return stack.enter_context(closing(TreeReader(fd)))
 
 
 def _common_layers(one: Tuple[str, ...], two: Tuple[str, ...]) -> int:

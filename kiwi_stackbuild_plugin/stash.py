@@ -28,14 +28,16 @@ from kiwi_stackbuild_plugin.extras import (
 )
 from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.exports import export_all
-from kiwi_stackbuild_plugin.derived import imported_label
+from kiwi_stackbuild_plugin.derived import container_layers, imported_label
 from kiwi_stackbuild_plugin.index import IndexWriter
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.layout import make_layout
 from kiwi_stackbuild_plugin.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.locks import locked
 from kiwi_stackbuild_plugin.lookup import Lookup
-from kiwi_stackbuild_plugin.new_image import NewImage, store_image
+from kiwi_stackbuild_plugin.new_image import (
+    NewImage, container_below, store_image
+)
 from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.prefetch import ScanAhead
 from kiwi_stackbuild_plugin.progress import ProgressMeter
@@ -180,7 +182,23 @@ def _store_tree(
         base = documents = None
     delta = _find_changes(job, base, findings) if base else None
     if base and delta and not delta.is_empty and chain_is_full(base.info):
-        base = delta = documents = None
+        lower = container_below(job.space, base.info, imported_label(
+            job.tree.fd
+        ).get(labels.IMPORTED_ROOT) or base.info.told.imported_root or '')
+        if lower is None:
+            return _store_changes(job, None, None, None, extra, findings)
+        with closing(ImageDocuments(lower.info.image_id)) as documents:
+            delta = _find_changes(job, lower, findings)
+            return _store_changes(job, lower, delta, documents, extra, findings)
+    return _store_changes(job, base, delta, documents, extra, findings)
+
+
+def _store_changes(
+    job: _Job, base: Optional[Base], delta: Optional[Delta],
+    documents: Optional[ImageDocuments], extra: Dict[str, str],
+    findings: List[Tuple[bytes, str]]
+) -> str:
+    """Store a delta on a base, or without one the whole tree."""
     if delta is None:
         log.info('Stashing %s as a whole', job.tree.path)
     changes: Iterable[Change] = (
@@ -198,7 +216,7 @@ def _store_tree(
     )
     extra = {
         **extra, labels.EXTRAS: _extras_label(job, base, findings),
-        **_xattrs_label(base), **imported_label(job.tree.fd)
+        **_xattrs_label(base), **_imported_label(job, base)
     }
     report_findings(findings, job.request.strict)
     image_id, digest = store_image(
@@ -237,6 +255,19 @@ def _extras_label(
         {**find_root_extra(job.tree.fd), **job.extras},
         lambda path, why: findings.append((path, why))
     )
+
+
+def _imported_label(job: _Job, base: Optional[Base]) -> Dict[str, str]:
+    """Return the label for the container of a derived tree; warn if it is not below."""
+    told = imported_label(job.tree.fd)
+    layers = container_layers(told.get(labels.IMPORTED_ROOT, ''))
+    if layers != (base.info.layers if base else ())[:len(layers)]:
+        log.warning(
+            '%s has not the layers of the container that the tree is derived '
+            'from: it can be built where that container is stored, and nowhere '
+            'else', job.name
+        )
+    return told
 
 
 def _find_changes(

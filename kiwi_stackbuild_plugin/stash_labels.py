@@ -18,6 +18,9 @@ from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
 
+#: how many layers an image may have for us to put one more on it; podman 4
+#: mounts 129, and builds on 128
+MOST_LAYERS = 120
 #: begins the comment of each history entry, as the older plugin wrote it
 HISTORY_TITLE = 'KIWI Root Tree Stash'
 
@@ -111,10 +114,6 @@ def annotations_of(values: Mapping[str, str]) -> Dict[str, str]:
     }
 
 
-#: the limit's limit; podman 4 mounts 129 layers, and builds on 128
-_MOST_LAYERS = 120
-
-
 def chain_limit() -> int:
     """Return how many layers may be stacked.
 
@@ -124,9 +123,9 @@ def chain_limit() -> int:
     :raises KiwiStashArgumentInvalid: if it is not from 1 to 120
     """
     text = os.environ.get('KIWI_STASH_MAX_LAYERS', '60')
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= _MOST_LAYERS:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MOST_LAYERS:
         raise KiwiStashArgumentInvalid(
-            f'KIWI_STASH_MAX_LAYERS {text!r}: not a number from 1 to 120'
+            f'KIWI_STASH_MAX_LAYERS {text!r}: not a number from 1 to {MOST_LAYERS}'
         )
     return int(text)
 
@@ -145,4 +144,4 @@ def chain_is_full(info: ImageInfo) -> bool:
 
 def chain_is_beyond_use(info: ImageInfo) -> bool:
     """Tell whether an image has so many layers that it need not be mounted."""
-    return len(info.layers) > _MOST_LAYERS and chain_is_full(info)
+    return len(info.layers) > MOST_LAYERS and chain_is_full(info)

@@ -86,17 +86,23 @@ def find_image(name: str) -> Optional[ImageInfo]:
     )
 
 
-def list_stashes() -> List[ImageInfo]:
-    """Return all images that carry the label of a stash, in two calls."""
+def list_stashes(repository: Optional[str] = None) -> List[ImageInfo]:
+    """Return all images that carry the label of a stash, in two calls.
+
+    :param repository: only those with a name in it, whatever the tag
+    """
     found = run_command([
-        'podman', 'images', '--all', '--quiet', '--no-trunc',
-        '--filter', f'label={labels.META}'
+        'podman', 'images', '--all', '--no-trunc', '--format',
+        '{{.ID}} {{.Repository}}', '--filter', f'label={labels.META}'
     ], check=False)
     if found.returncode:
         raise KiwiStashToolFailed(
             f'podman cannot read its storage: {last_line(found.stderr)}'
         )
-    ids = list(dict.fromkeys(found.stdout.split()))
+    rows = [line.partition(' ') for line in found.stdout.splitlines()]
+    ids = list(dict.fromkeys(
+        image_id for image_id, _, name in rows if repository in (None, name)
+    ))
     if not ids:
         return []
     result = run_command(['podman', 'image', 'inspect', '--', *ids], check=False)

@@ -13,10 +13,12 @@ import os
 import stat
 from contextlib import contextmanager
 from typing import (
-    FrozenSet, Iterator, List, NamedTuple, Optional, Pattern, Tuple
+    Callable, FrozenSet, Iterator, List, NamedTuple, Optional, Pattern, Tuple
 )
 
-from kiwi_stackbuild_plugin.entry import Entry, Row, Xattrs, named, status_row
+from kiwi_stackbuild_plugin.entry import (
+    Entry, Row, Status, Xattrs, named, status_row
+)
 
 #: attributes of any other name are properties that a file system has or makes up:
 #: btrfs.compression, system.nfs4_acl, ceph.dir.layout, ...; see xattr(7)
@@ -32,6 +34,8 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH_MAX = 4095
 _CHUNK = 1024
 _OPEN_LEVELS = 64
+#: as many as Linux follows on one path
+_MAX_LINKS = 40
 
 #: a directory on the way down: file descriptor if it is open, what is left of it
 _Level = Tuple[Optional[int], Iterator[Row]]
@@ -84,6 +88,35 @@ def open_below(root_fd: int, path: bytes, flags: int = _DIRECTORY) -> int:
     finally:
         if fd != root_fd:
             os.close(fd)
+
+
+def resolve_links(
+    path: bytes, link_at: Callable[[bytes], Optional[bytes]]
+) -> Optional[bytes]:
+    """Return where a path leads inside of a tree, as in a chroot.
+
+    :param link_at: gives the target of the link at a path, None if it is none
+    :returns: None where links go round in circles
+    """
+    done: List[bytes] = []
+    pending = path.split(b'/')[::-1]
+    links = 0
+    while pending:
+        name = pending.pop()
+        if name == b'..':
+            done = done[:-1]
+        elif name not in (b'', b'.'):
+            target = link_at(b'/'.join([*done, name]))
+            if target is None:
+                done.append(name)
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                return None
+            if target.startswith(b'/'):
+                done = []
+            pending.extend(target.split(b'/')[::-1])
+    return b'/'.join(done)
 
 
 @contextmanager
@@ -246,3 +279,37 @@ def read_xattrs(name: bytes | int) -> Xattrs:
 def is_content(key: str) -> bool:
     """Tell whether an extended attribute belongs to a tree, not to its host."""
     return key.startswith(_NAMESPACES) and not key.startswith(_FOREIGN_XATTRS)
+
+
+class TreeReader:
+    """Reads single entries of a tree, those of one directory quickly."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._parent = b''
+        self._parent_fd: Optional[int] = None
+
+    def entry(self, path: bytes) -> Optional[Entry]:
+        """Return the entry at a path, None if there is none, or behind a link."""
+        parent, _, name = path.rpartition(b'/')
+        if self._parent_fd is None or parent != self._parent:
+            self.close()
+            try:
+                self._parent_fd = open_below(self.fd, parent)
+            except OSError:
+                return None
+            self._parent = parent
+        fd = self._parent_fd
+        try:
+            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        target = os.readlink(name, dir_fd=fd) if stat.S_ISLNK(status.st_mode) else b''
+        where = b'/proc/self/fd/%d/%b' % (fd, name)
+        return Entry(path, Status.of(status), read_xattrs(where), target)
+
+    def close(self) -> None:
+        """Close what is open; it is opened again when needed."""
+        if self._parent_fd is not None:
+            os.close(self._parent_fd)
+            self._parent_fd = None

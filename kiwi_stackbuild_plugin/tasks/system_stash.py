@@ -36,7 +36,8 @@ options:
     --base=<image>
         image to store the difference to: a stash name, an image ID,
         a registry reference or a transport:reference. By default
-        the image the root tree came from
+        the image the root tree came from, else the stash of the same
+        name and tag, else the newest stash of that name
     --cert-dir=<directory>
         directory with the CA certificate (*.crt) of a registry, and
         with a client certificate where it wants one

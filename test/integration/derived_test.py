@@ -143,3 +143,82 @@ def test_a_stash_of_one_layer_needs_the_container(
     assert result.returncode == 1
     assert 'was derived from a container' in result.stderr
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('limit', ['1', '2'])
+def test_a_full_chain_keeps_the_layers_of_the_container(
+    storage: Storage, derived: Tuple[Path, Path], tmp_path: Path, fast: List[str],
+    limit: str
+) -> None:
+    root = tmp_path / 'first/build/image-root'
+    for name in ('one', 'two'):
+        (root / f'etc/{name}').write_text('new\n')
+        said = storage.kiwi(
+            'stash', '--root', str(root), '--export', f'oci-archive:{tmp_path}/{name}.tar',
+            env={'KIWI_STASH_MAX_LAYERS': limit}
+        ).stdout
+        assert 'that the tree is derived from stays below' in said
+        assert storage.stash('derived')['layers'] == 2
+    storage.run('podman', 'image', 'rm', '--all', '--force')
+    target, _ = stackbuild(
+        storage, tmp_path / 'out', fast, '--stash', f'oci-archive:{tmp_path}/two.tar'
+    )
+    check_import(storage, target, derived[0])
+    for name in ('one', 'two', 'of-base', 'role'):
+        assert (target / f'build/image-root/etc/{name}').is_file()
+
+
+def test_a_stash_without_the_container_says_so(
+    storage: Storage, derived: Tuple[Path, Path], tmp_path: Path
+) -> None:
+    root = str(tmp_path / 'first/build/image-root')
+    words = ('stash', '--root', root, '--container-name', 'single')
+    said = storage.kiwi(*words, '--no-base').stdout
+    assert 'single:latest has not the layers of the container' in said
+    assert 'WARNING' not in storage.kiwi(*words, '--base', 'derived').stdout
+
+
+def other_container(storage: Storage, tmp_path: Path) -> Path:
+    other = make_root(tmp_path / 'other', 'other')
+    (other / 'etc/of-other').write_text('other\n')
+    archive = tmp_path / 'other.tar'
+    storage.kiwi('stash', '--root', str(other), '--export', f'oci-archive:{archive}:x')
+    return archive
+
+
+@pytest.mark.parametrize('option', [
+    '--set-container-derived-from=', '--set-type-attr=derived_from='
+])
+def test_another_container_asked_for_is_refused(
+    storage: Storage, derived: Tuple[Path, Path], tmp_path: Path, fast: List[str],
+    option: str
+) -> None:
+    archive = other_container(storage, tmp_path)
+    words = (
+        'stackbuild', '--stash', 'derived', '--description', str(derived[1]),
+        '--target-dir', str(tmp_path / 'out'), '--', f'{option}file://{archive}'
+    )
+    for more in ((), ('--dry-run',)):
+        refused = storage.kiwi(*words[:1], *more, *words[1:], check=False)
+        if 'does not accept' in refused.stderr:
+            pytest.skip('this kiwi does not have it')
+        assert refused.returncode == 1
+        assert f'derive the image from file://{archive}' in refused.stderr
+        assert not (tmp_path / 'out').exists()
+    # the very same one elsewhere is no other
+    copy = tmp_path / 'copy.tar'
+    copy.write_bytes(derived[0].read_bytes())
+    storage.kiwi(*words[:-1], f'{option}file://{copy}', options=fast)
+    check_import(storage, tmp_path / 'out', derived[0])
+
+
+def test_a_description_with_another_container_is_a_warning(
+    storage: Storage, derived: Tuple[Path, Path], tmp_path: Path
+) -> None:
+    archive = other_container(storage, tmp_path)
+    (derived[1] / 'config.xml').write_text(DESCRIPTION.format(archive=archive))
+    said = storage.kiwi(
+        'stackbuild', '--stash', 'derived', '--description', str(derived[1]),
+        '--target-dir', str(tmp_path / 'out'), '--dry-run'
+    ).stdout
+    assert f'and stays so, the description says file://{archive}' in said

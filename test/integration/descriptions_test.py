@@ -2,8 +2,11 @@
 """What a stash remembers, what a user's description does to it, and checks."""
 from __future__ import annotations
 
+import os
+import stat
+import tarfile
 from pathlib import Path
-from typing import List
+from typing import List, Set, Tuple
 
 import pytest
 from apt_sources import MirrorUnavailable, find_repository
@@ -47,6 +50,29 @@ def offline(storage: Storage, *words: str) -> str:
 
 def image_root(target: Path) -> Path:
     return target / 'build/image-root'
+
+
+def listed(directory: Path) -> Set[Tuple[str, int]]:
+    """Return names and types, but for what dpkg keeps of the state before."""
+    return {
+        (path.name, stat.S_IFMT(path.lstat().st_mode)) for path in directory.iterdir()
+        if not path.name.endswith('-old')
+    }
+
+
+def linked(archive: tarfile.TarFile) -> List[str]:
+    """Return the links that an image has in the directory of dpkg."""
+    found = []
+    for member in archive.getmembers():
+        data = archive.extractfile(member) if member.size > 1 << 20 else None
+        if data is not None:
+            with tarfile.open(fileobj=data) as layer:
+                found += [
+                    name.name for name in layer
+                    if os.path.dirname(name.name).endswith('var/lib/dpkg')
+                    and name.issym()
+                ]
+    return found
 
 
 def write(directory: Path, text: str, **files: str) -> str:
@@ -186,6 +212,10 @@ def test_the_description_that_built_a_debian_rebuilds_on_it(
     rebuilt = image_root(target)
     assert (rebuilt / 'usr/bin/hello').is_file()
     assert (rebuilt / 'bin').is_symlink()
+    # what kiwi 10 and later leave of their own bootstrap phase, and no more
+    assert listed(rebuilt / 'var/lib/dpkg') == listed(debian_root / 'var/lib/dpkg')
+    with tarfile.open(next(target.glob('*.oci.tar'))) as archive:
+        assert not linked(archive)
     assert storage.run('chroot', str(rebuilt), 'dpkg', '--audit').stdout == ''
     kept = (rebuilt / 'image/config.xml').read_text()
     assert '<packages type="bootstrap">' in kept

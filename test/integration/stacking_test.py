@@ -191,3 +191,32 @@ def test_dry_run_shows_the_plan_and_touches_nothing(
     assert 'conflict: etc/both' in told
     assert 'Built: the description of localhost/log:latest' in told
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_container_with_a_directory_where_the_base_has_a_link(
+    storage: Storage, base: Path, tmp_path: Path, fast: List[str]
+) -> None:
+    (base / 'usr/lib').mkdir(exist_ok=True)
+    (base / 'usr/lib/ld.so').write_text('ld\n')
+    (base / 'lib').symlink_to('usr/lib')
+    store(storage, base, 'base')
+    other = tmp_path / 'other'
+    (other / 'lib/firmware').mkdir(parents=True)
+    (other / 'lib/firmware/x').write_text('blob\n')
+    archive = tmp_path / 'other.tar'
+    storage.run('tar', '-cf', str(archive), '-C', str(other), '.')
+    storage.run('podman', 'import', str(archive), 'localhost/firmware:latest')
+    words = ('stackbuild', '--target-dir', str(tmp_path / 'out'))
+    told = storage.kiwi(
+        *words, '--stash', 'base', '--stash', 'firmware', '--dry-run'
+    ).stdout
+    assert 'lib goes to usr/lib, where the link below it leads' in told
+    refused = storage.kiwi(*words, '--stash', 'firmware', '--stash', 'base', check=False)
+    assert refused.returncode == 1
+    assert '--stash localhost/base:latest: lib is a link to usr/lib' in refused.stderr
+    assert not (tmp_path / 'out').exists()
+    build(storage, tmp_path, fast, 'base', 'firmware')
+    tree = made(tmp_path)
+    assert os.readlink(tree / 'lib') == 'usr/lib'
+    assert (tree / 'lib/ld.so').read_text() == 'ld\n'
+    assert (tree / 'usr/lib/firmware/x').read_text() == 'blob\n'

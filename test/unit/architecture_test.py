@@ -37,8 +37,8 @@ LAYERS: Tuple[Set[str], ...] = (
     {'layer', 'resolve', 'cleanup', 'bootstrap', 'extended'},
     {'layout', 'stash_labels', 'prepared', 'report', 'checks', 'verify', 'exports',
      'changes'},
-    {'new_image', 'imported_root'},
-    {'stacking', 'chain'},
+    {'new_image'},
+    {'stacking', 'chain', 'imported_root'},
     {'root_import', 'remember'},
     {'build_plan', 'listing'},
     {'stash', 'export', 'stackbuild', 'stash_list'},                    # 3

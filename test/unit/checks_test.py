@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -12,9 +13,7 @@ from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
 
 from kiwi_stackbuild_plugin.base_facts import BaseFacts, join_facts, read_facts
-from kiwi_stackbuild_plugin.bootstrap import (
-    join_bootstrap, show_installed, skip_bootstrap
-)
+from kiwi_stackbuild_plugin.bootstrap import join_bootstrap, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_architecture, check_packages
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
@@ -79,7 +78,7 @@ def test_facts_of_a_debian(tmp_path: Path) -> None:
 
 
 def test_facts_of_an_empty_tree_and_of_one_with_links(tmp_path: Path) -> None:
-    fd = tree(tmp_path, 'dnf', 'rpm')
+    fd = tree(tmp_path, 'dnf', 'dnf-3', 'rpm')
     (tmp_path / 'root/etc/os-release').symlink_to('/etc/os-release')
     facts = read_facts(fd)
     os.close(fd)
@@ -138,6 +137,23 @@ def test_architectures_are_compared() -> None:
     assert 's:1 is a root tree for arm64' in f'{issue.value}'
 
 
+@pytest.mark.parametrize(('wanted', 'version', 'warned'), [
+    ('12', '12', False), ('12', '12.5', False), ('12.5', '12', False),
+    ('9', '9.4', False), ('12', '13', True), ('15.5', '15.6', True),
+    ('1', '12', True), ('40', '', False), ('', '40', False),
+    ('rawhide', '42', False), ('9-stream', '10', False), ('2024.1', '2024.01', True),
+])
+def test_the_release_version_is_that_of_the_base(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wanted: str, version: str,
+    warned: bool
+) -> None:
+    section = f'<release-version>{wanted}</release-version>' if wanted else ''
+    state = state_of(tmp_path, ('<type image', f'{section}<type image'))
+    assert check_packages(state, replace(DEBIAN, version=version), 'base')
+    told = f'base is debian {version}, the description is for release version {wanted}'
+    assert (told in caplog.text) == warned
+
+
 def test_bootstrap_sections_become_image_sections(tmp_path: Path) -> None:
     state = state_of(tmp_path)
     assert state.get_bootstrap_packages_sections()
@@ -171,26 +187,3 @@ def test_a_task_is_told_once_it_has_loaded_its_description(tmp_path: Path) -> No
     assert task.command_args == {
         '--add-bootstrap-package': [], '--add-package': ['late', 'early']
     }
-
-
-@pytest.mark.parametrize('left', ['', 'file', 'link'])
-def test_apt_sees_what_dpkg_has_installed(tmp_path: Path, left: str) -> None:
-    folder = tmp_path / 'var/lib/dpkg'
-    folder.mkdir(parents=True)
-    (folder / 'status').write_text('Package: apt\n')
-    if left == 'file':
-        (folder / 'status.kiwi').write_text('')
-    elif left:
-        (folder / 'status.kiwi').symlink_to('/nowhere')
-    fd = open_tree(str(tmp_path))
-    show_installed(fd)
-    os.close(fd)
-    assert (folder / 'status.kiwi').read_text() == 'Package: apt\n'
-    assert os.readlink(folder / 'status.kiwi') == 'status'
-
-
-def test_a_tree_without_dpkg_gets_no_file_of_it(tmp_path: Path) -> None:
-    fd = open_tree(str(tmp_path))
-    show_installed(fd)
-    os.close(fd)
-    assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,8 @@ import pytest
 from kiwi.cli import Cli
 from kiwi.exceptions import KiwiError
 from kiwi.tasks.system_create import SystemCreateTask
+from kiwi.xml_description import XMLDescription
+from kiwi.xml_state import XMLState
 from trees import CONFIG, make_root
 
 from kiwi_stackbuild_plugin import kiwi_call
@@ -211,3 +213,88 @@ def test_errors_of_the_task_pass_through(tmp_path: Path) -> None:
         'operation requires root' in str(caught.value)
     )
     assert sys.argv == before
+
+
+DESCRIPTION = '''<image schemaversion="7.4" name="x">
+  <description type="system">
+    <author>A</author><contact>a@b</contact><specification>s</specification>
+  </description>
+  <preferences>
+    <version>1.0.0</version><packagemanager>apt</packagemanager>
+    <type image="oci" derived_from="file:///a.tar"><containerconfig name="x"/></type>
+  </preferences>
+  <repository type="apt-deb" alias="one"><source path="http://h/one"/></repository>
+  <repository type="apt-deb" alias="two"><source path="http://h/two"/></repository>
+  <packages type="image"/>
+</image>'''
+
+
+def state_with(tmp_path: Path, *words: str) -> Dict[str, Any]:
+    """What is decided on, of a description with arguments for kiwi."""
+    (tmp_path / 'config.xml').write_text(DESCRIPTION)
+    call = kiwi_call.prepare_build(str(tmp_path), '/t', parsed([]), words)
+    # kiwi's own loading leaves a file open that only the garbage collector closes
+    call.task.xml_state = XMLState(XMLDescription(str(tmp_path / 'config.xml')).load())
+    kiwi_call.apply_options(call.task)
+    state = call.task.xml_state
+    return {
+        'derived': state.build_type.get_derived_from(),
+        'type': state.get_build_type_name(),
+        'release': state.get_release_version() or '',
+        'repositories': [
+            section.get_source().get_path()
+            for section in state.get_repository_sections_used_for_build()
+        ]
+    }
+
+
+@pytest.mark.parametrize(('words', 'changed'), [
+    ([], {}),
+    (['--set-container-derived-from=file:///b.tar'], {'derived': 'file:///b.tar'}),
+    (['--set-type-attr=derived_from=file:///b.tar'], {'derived': 'file:///b.tar'}),
+    (['--set-type-attr=image=tbz'], {'type': 'tbz'}),
+    (['--set-release-version=12'], {'release': '12'}),
+    (['--ignore-repos'], {'repositories': []}),
+    (['--ignore-repos-used-for-build'], {'repositories': []}),
+    (['--set-repo=http://h/new,apt-deb'], {'repositories': ['http://h/new', 'http://h/two']}),
+    (['--add-repo=http://h/new,apt-deb'], {
+        'repositories': ['http://h/one', 'http://h/two', 'http://h/new']
+    }),
+    (['--ignore-repos', '--add-repo=http://h/new,apt-deb'], {'repositories': ['http://h/new']}),
+    (['--set-container-tag=new', '--add-package=p', '--clear-cache'], {}),
+])
+def test_arguments_for_kiwi_change_what_is_decided_on(
+    tmp_path: Path, words: List[str], changed: Dict[str, Any]
+) -> None:
+    known = kiwi_call.prepare_build('/d', '/t', parsed([]), []).task.command_args
+    if any(word.partition('=')[0] not in known for word in words):
+        pytest.skip('this kiwi does not have it')
+    assert state_with(tmp_path, *words) == {
+        'derived': 'file:///a.tar', 'type': 'oci', 'release': '',
+        'repositories': ['http://h/one', 'http://h/two'], **changed
+    }
+
+
+def test_a_file_of_logins_is_left_for_kiwi(tmp_path: Path) -> None:
+    logins = tmp_path / 'logins'
+    logins.write_text('user:secret\n')
+    known = kiwi_call.prepare_build('/d', '/t', parsed([]), []).task.command_args
+    if '--add-repo-credentials' not in known:
+        pytest.skip('this kiwi does not have it')
+    found = state_with(
+        tmp_path, '--add-repo=http://h/new,apt-deb', f'--add-repo-credentials={logins}',
+        '--set-repo=http://h/set,apt-deb', f'--set-repo-credentials={logins}'
+    )
+    assert found['repositories'] == ['http://h/set', 'http://h/two', 'http://h/new']
+    assert logins.read_text() == 'user:secret\n'
+
+
+@pytest.mark.parametrize('word', ['nonsense=1', 'image', 'file-system=ext4', '=', 'x();y=1'])
+def test_attributes_that_no_type_has_are_refused(tmp_path: Path, word: str) -> None:
+    if '--set-type-attr' not in kiwi_call.prepare_build(
+        '/d', '/t', parsed([]), []
+    ).task.command_args:
+        pytest.skip('this kiwi does not have it')
+    with pytest.raises(KiwiStashArgumentInvalid) as issue:
+        state_with(tmp_path, f'--set-type-attr={word}')
+    assert f'--set-type-attr={word}: ' in issue.value.summary

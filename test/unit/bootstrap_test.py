@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What kiwi's package managers call in a root: its own classes, a chroot that notes."""
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, List, Sequence
+
+import pytest
+from kiwi.package_manager import PackageManager
+from kiwi.repository.apt import RepositoryApt
+
+from kiwi_stackbuild_plugin import base_facts
+from kiwi_stackbuild_plugin.base_facts import MANAGERS, read_facts
+from kiwi_stackbuild_plugin.bootstrap import is_bootstrapped, without_bootstrap
+from kiwi_stackbuild_plugin.root_directory import open_tree
+
+#: kiwi 10 and later tell dnf4 and dnf5 apart
+TELLS_DNF = find_spec('kiwi.package_manager.dnf4') is not None
+#: dnf is none of kiwi 10's: it reads such a description as one for dnf4
+KNOWN = [name for name in MANAGERS if find_spec(f'kiwi.package_manager.{name}') and (
+    name != 'dnf' or not TELLS_DNF
+)]
+
+
+def make_tree(tmp_path: Path, programs: Sequence[str]) -> Path:
+    """Make a root with programs; "a -> b" is a link."""
+    folder = tmp_path / 'root/usr/bin'
+    folder.mkdir(parents=True)
+    (tmp_path / 'root/bin').symlink_to('usr/bin')
+    for program in programs:
+        name, arrow, target = program.partition(' -> ')
+        if arrow:
+            (folder / name).symlink_to(target)
+        else:
+            (folder / name).write_text('')
+            (folder / name).chmod(0o755)
+    return tmp_path / 'root'
+
+
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have chroot note its arguments in a file, one call a line."""
+    notes = tmp_path / 'calls'
+    (tmp_path / 'path').mkdir()
+    fake = tmp_path / 'path/chroot'
+    fake.write_text(f'#!/bin/sh\necho "$@" >>{notes}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}/path:{os.environ["PATH"]}')
+    return notes
+
+
+def install(name: str, root: Path, called: Path) -> List[List[str]]:
+    """Let kiwi install a package in a root; return the words behind the root."""
+    config: Dict[str, Any] = {
+        f'{kind}_args': ['--config', f'{root}/kiwi.config'] for kind in (
+            'dnf', 'dnf4', 'dnf5', 'microdnf', 'zypper', 'apt_get', 'pacman', 'apk'
+        )
+    }
+    repository = SimpleNamespace(
+        root_dir=str(root), runtime_config=lambda: {
+            **config, 'bootstrap_repo': '', 'command_env': dict(os.environ), 'distribution': 'x',
+            'distribution_path': 'x'
+        },
+        root_bind=SimpleNamespace(root_dir=str(root))
+    )
+    manager = PackageManager.new(repository, name)
+    manager.request_package('vim')
+    call = manager.process_install_requests()
+    call.process.communicate()
+    lines = called.read_text().splitlines()
+    called.unlink()
+    assert all(line.split()[0] == str(root) for line in lines)
+    return [line.split()[1:] for line in lines]
+
+
+@pytest.mark.parametrize('name', KNOWN)
+def test_programs_are_those_that_this_kiwi_calls(
+    tmp_path: Path, called: Path, name: str
+) -> None:
+    for number, program in enumerate(MANAGERS[name][1]):
+        root = make_tree(tmp_path / str(number), [program, 'rpm', 'dpkg'])
+        assert {words[0] for words in install(name, root, called)} == {program}
+
+
+@pytest.mark.parametrize(('programs', 'ten', 'nine'), [
+    # in a root: what is there for kiwi 10 and 11, and for kiwi 9
+    (['dnf5', 'dnf -> dnf5'], {'dnf5'}, {'dnf', 'dnf4', 'dnf5'}),
+    (['dnf-3', 'dnf -> dnf-3'], {'dnf', 'dnf4'}, {'dnf', 'dnf4'}),
+    (['dnf-3', 'dnf4 -> dnf-3'], {'dnf', 'dnf4'}, set()),
+    (['dnf'], set(), {'dnf', 'dnf4'}),
+    (['dnf4'], {'dnf', 'dnf4'}, set()),
+    (['dnf -> /usr/bin/nowhere', 'dnf-3 -> nowhere'], set(), set()),
+    (['microdnf -> dnf5', 'dnf5'], {'dnf5', 'microdnf'}, {'dnf5', 'microdnf'}),
+    (['zypper -> /bin/zypper.real', 'zypper.real'], {'zypper'}, {'zypper'}),
+    (['zypper -> ../../../../../bin/sh'], set(), set()),
+    (['zypper -> zypper'], set(), set()),
+])
+def test_managers_that_a_root_has(
+    tmp_path: Path, programs: List[str], ten: object, nine: object
+) -> None:
+    fd = open_tree(str(make_tree(tmp_path, [*programs, 'rpm'])))
+    facts = read_facts(fd)
+    os.close(fd)
+    assert facts.managers == (ten if TELLS_DNF else nine)
+    assert base_facts.MANAGERS.keys() >= facts.managers
+    assert all(is_bootstrapped(facts, name) for name in facts.managers)
+
+
+def test_pacman_reads_the_repositories_first(tmp_path: Path, called: Path) -> None:
+    root = make_tree(tmp_path, ['pacman'])
+    config = ['pacman', '--config', '/kiwi.config']
+    with without_bootstrap(True):
+        calls = install('pacman', root, called)
+    assert calls == [[*config, '-Sy'], [*config, '-S', '--needed', 'vim']]
+    assert install('pacman', root, called) == [[*config, '-S', '--needed', 'vim']]
+
+
+@pytest.mark.parametrize('active', [True, False])
+def test_apt_reads_the_status_of_dpkg(tmp_path: Path, active: bool) -> None:
+    """It does by itself in kiwi 9; kiwi's own file is left as it is."""
+    root = make_tree(tmp_path, [])
+    shared = SimpleNamespace(
+        root_dir=str(root), shared_location=str(tmp_path / 'shared')
+    )
+    with without_bootstrap(active):
+        repository = RepositoryApt(shared)
+    config = Path(repository.runtime_apt_get_config_file.name).read_text()
+    assert ('"/var/lib/dpkg/status.kiwi"' in config) == (TELLS_DNF and not active)
+    assert ('Dir::State::status "/var/lib/dpkg/status";' in config) == (
+        TELLS_DNF and active
+    )
+    # kiwi 9 leaves it to the garbage collector
+    getattr(repository.runtime_apt_get_config_file, 'close', lambda: None)()
