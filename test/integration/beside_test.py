@@ -8,16 +8,20 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import pytest
-from storages import Storage, image_root
+from storages import KIWI, Storage, image_root
 from trees import CONFIG, describe
 
 NAMES = '''<packages type="image">
   <archive name="../common/above.tar"/><archive name="sub/below.tar"/>
+</packages>'''
+#: since kiwi 10
+FILES = '''<packages type="image">
   <file name="plain" target="/opt/plain"/><file name="linked" target="/opt/l"/>
 </packages>'''
 REPOSITORY = '<repository type="apt-deb"><source path="this://../common"/></repository>'
@@ -62,11 +66,11 @@ def web(tmp_path: Path) -> Path:
         listening.bind('ipc')
     os.fchdir(back)
     os.close(back)
-    (web / 'config.xml').write_text(
-        f'<image stashed="small" name="web">{NAMES}{REPOSITORY}</image>'
-    )
+    version = subprocess.run([KIWI, '--version'], capture_output=True, text=True, check=True)
+    sections = NAMES + REPOSITORY + (FILES if 'version 9' not in version.stdout else '')
+    (web / 'config.xml').write_text(f'<image stashed="small" name="web">{sections}</image>')
     (web / 'full.kiwi').write_text(CONFIG.format(schema='7.4', name='web').replace(
-        '<packages type="image"/>', NAMES + REPOSITORY
+        '<packages type="image"/>', sections
     ))
     return web
 
