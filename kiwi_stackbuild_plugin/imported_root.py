@@ -20,7 +20,7 @@ from kiwi.defaults import Defaults
 from kiwi.runtime_config import RuntimeConfig
 from kiwi.system.root_import.base import RootImportBase
 
-from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.archive import read_archive_config, write_archive
 from kiwi_stackbuild_plugin.derived import container_layers, derived_uris
 from kiwi_stackbuild_plugin.errors import (

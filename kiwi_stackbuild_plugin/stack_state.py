@@ -88,6 +88,8 @@ class StackState:
         for path in delta.removed:
             self._node(place_of(path, moved)).cover(None, None)
         needed = parents_of(delta)
+        # two directories of a stash may be one here: it is made once
+        covered: Set[bytes] = set()
         for change in delta.changes:
             entry = change.entry
             where = place_of(entry.path, moved)
@@ -95,8 +97,11 @@ class StackState:
             if entry.path in moved or (change.kind == PARENT and not made):
                 continue
             node = self._node(where)
-            if not entry.is_dir or where in placement.made:
+            if not entry.is_dir or (
+                where in placement.made and where not in covered
+            ):
                 node.cover(source, entry)
+                covered.add(where)
             node.source, node.entry = source, entry
 
     def _node(self, path: bytes) -> _Node:

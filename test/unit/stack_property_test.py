@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import List, Optional, Set, Tuple, Union
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
@@ -75,6 +75,7 @@ def built(edits: List[Tuple[str, Union[str, None]]], base: Optional[Model] = Non
 
 
 @SETTINGS
+@example([], [('a', '> b'), ('b/a', 'one')], [('a/b/a', 'one'), ('b/b/a', 'one')])
 @given(MODELS, MODELS, MODELS)
 def test_unions_lose_nothing_unsaid(
     one: List[Tuple[str, str]], two: List[Tuple[str, str]], three: List[Tuple[str, str]]
