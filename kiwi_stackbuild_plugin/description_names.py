@@ -8,6 +8,7 @@ a stranger's.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from enum import Enum
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -32,6 +33,7 @@ class Kind(Enum):
     FOLDER = 'a directory that is read if it is there'
     PLACE = 'a path in the root tree'
     PART = 'part of the name of a file'
+    WORD = 'a word of a shell command on the build host'
 
 
 class Name(NamedTuple):
@@ -84,6 +86,11 @@ _NAMES: Dict[Tuple[str, str, str], Kind] = {
     ('', 'bootloader-theme', ''): Kind.PLACE,
     ('', 'bootsplash-theme', ''): Kind.PLACE,
     ('', 'repository', 'alias'): Kind.PART,
+    ('', 'keytable', ''): Kind.WORD,
+    ('', 'locale', ''): Kind.WORD,
+    ('', 'timezone', ''): Kind.WORD,
+    ('', 'type', 'volid'): Kind.WORD,
+    ('', 'type', 'application_id'): Kind.WORD,
 }
 #: values that are addresses: only some of them name a file
 _ADDRESSES = (
@@ -200,6 +207,24 @@ def applying(
     return applies
 
 
+def host_scripts(
+    image: Any, directory: str, applies: Callable[[Any], bool]
+) -> List[str]:
+    """Return the scripts beside a description that kiwi runs on the build host.
+
+    :param directory: that of the description, a stranger's
+    """
+    named = [
+        name.value if name.kind is Kind.BESIDE else stored_name(name)
+        for name in find_names(image)
+        if name.attribute in (*EDIT_SCRIPTS, 'customize') and applies(name.element)
+    ]
+    return [
+        name for name in dict.fromkeys(named)
+        if os.path.isfile(os.path.join(directory, name))
+    ]
+
+
 def find_missing(
     image: Any, directory: str, applies: Callable[[Any], bool]
 ) -> List[Name]:
@@ -286,6 +311,11 @@ def _why_no_place(value: str) -> str:
     return 'leads out of where it belongs' if up else ''
 
 
+def _why_no_word(value: str) -> str:
+    return '' if re.fullmatch(r'[\w./@:+, -]*', value) else \
+        'has characters that a shell acts on'
+
+
 def _why_no_part(value: str) -> str:
     odd = '/' in unquote(value) or '\0' in value or value in ('.', '..')
     return 'is no plain name' if odd else ''
@@ -295,5 +325,6 @@ _CHECKS: Dict[Kind, Callable[[str], str]] = {
     Kind.STORED: _why_not_stored, Kind.BESIDE: _why_not_beside,
     Kind.FOLDER: _why_not_beside, Kind.HOST: _why_private,
     Kind.PLACE: _why_no_place, Kind.PART: _why_no_part,
+    Kind.WORD: _why_no_word,
     Kind.WRITTEN: lambda value: 'would be written to on this machine'
 }

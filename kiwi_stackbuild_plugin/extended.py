@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from dataclasses import dataclass
-from typing import Any, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
@@ -18,7 +18,8 @@ from kiwi_stackbuild_plugin.description import (
     BASE_FILES, CONFIG, IMAGE_DIR, parse_xml, read_file
 )
 from kiwi_stackbuild_plugin.description_names import (
-    EDIT_SCRIPTS, Kind, applying, climbing, find_missing, guard_names, refuse_includes
+    EDIT_SCRIPTS, Kind, applying, climbing, find_missing, guard_names,
+    host_scripts, refuse_includes
 )
 from kiwi_stackbuild_plugin.errors import (
     KiwiStashDescriptionInvalid, printable, printable_path
@@ -137,12 +138,18 @@ def check_stashed(directory: str, state: Any, stashed: Any) -> List[str]:
     applies = applying(
         state.profiles, state.get_build_type_name(), ('repository', 'packages')
     )
-    guard_names(stashed, directory, applies, STASHED)
+    _guard(stashed, directory, applies)
     return [
         f'{name.shown}: is not there'
         for name in find_missing(stashed, directory, applies)
         if name.attribute not in EDIT_SCRIPTS
     ]
+
+
+def _guard(stashed: Any, directory: str, applies: Callable[[Any], bool]) -> None:
+    guard_names(stashed, directory, applies, STASHED)
+    for name in host_scripts(stashed, directory, applies):
+        log.warning('kiwi runs %s of the stash on this machine itself, as root', name)
 
 
 def extend(
@@ -157,7 +164,7 @@ def extend(
     :raises KiwiStashDescriptionInvalid: for what is named and not there
     """
     build_type = None if extension.types else state.get_build_type_name()
-    guard_names(stashed, stashed_dir, applying(state.profiles, build_type), STASHED)
+    _guard(stashed, stashed_dir, applying(state.profiles, build_type))
     merged = merge(stashed, extension, *_selected(state), built_of(state), then)
     image = merged.image
     directory = link_beside(extension, top)

@@ -16,7 +16,7 @@ from trees import describe, make_root
 from kiwi_stackbuild_plugin import description_names
 from kiwi_stackbuild_plugin.description import read_root_description
 from kiwi_stackbuild_plugin.description_names import (
-    Kind, applying, find_names, guard_names, refuse_includes
+    Kind, applying, find_names, guard_names, host_scripts, refuse_includes
 )
 from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extended import link_beside
@@ -50,6 +50,7 @@ PLACES = {
     'alias': '<repository alias="@"/>',
     'credentials': '<repository><source path="http://h/r?credentials=@"/></repository>',
 }
+WORDS = '<keytable>@</keytable>'
 STORED = ('archive', 'file', 'editbootconfig', 'editbootinstall')
 #: absolute ones of these are in the root tree, or part of a longer path
 ROOTED = ('target', 'target_dir', 'volume', 'mountpoint', 'spare', 'theme', 'splash',
@@ -114,6 +115,14 @@ def test_hostile_names_are_refused_or_made_flat(place: str, name: str) -> None:
     ('<repository arch="nosuch" customize="../x"/>', ''),
     ('<repository customize="sub/x"/>', ''),
     ('<type image="oem" boot="oemboot/suse"/>', ''),
+    *((f'<preferences>{WORDS.replace("@", word)}</preferences>', 'shell acts on')
+      for word in ('us"; touch /x; "', '$(id)', '`id`', 'a|b', 'a&amp;b', "'", 'a>b', 'a\nb')),
+    (f'<preferences>{WORDS.replace("@", "de_DE.UTF-8")}</preferences>', ''),
+    ('<preferences><timezone>Etc/GMT+2</timezone></preferences>', ''),
+    ('<preferences><timezone>a;b</timezone></preferences>', 'shell acts on'),
+    ('<preferences><locale>a;b</locale></preferences>', 'shell acts on'),
+    ('<type image="tbz" volid="a;b"/>', 'shell acts on'),
+    ('<type image="tbz" application_id="a;b"/>', 'shell acts on'),
 ])
 def test_what_is_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / 'key').write_text('secret')
@@ -307,3 +316,16 @@ def test_what_a_stash_will_not_have_is_named(
     assert found is not None and len(found.elsewhere) == len(named)
     for line, start in zip(found.elsewhere, named):
         assert line.startswith(start)
+
+
+def test_scripts_that_kiwi_runs_on_the_host_are_told(tmp_path: Path) -> None:
+    for name in ('edit_boot_install.sh', 'fix.sh', 'other.sh'):
+        (tmp_path / name).touch()
+    parsed = guard(
+        '<type image="tbz" editbootinstall="scripts/install.sh" editbootconfig="none.sh"/>'
+        '<repository customize="fix.sh"/><repository arch="nosuch" customize="other.sh"/>',
+        tmp_path
+    )
+    assert host_scripts(parsed, str(tmp_path), applying((), 'tbz')) == [
+        'edit_boot_install.sh', 'fix.sh'
+    ]
