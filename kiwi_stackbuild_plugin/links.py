@@ -41,7 +41,9 @@ _MANAGERS = {
         'etc/apt/trusted.gpg.d', 'var/lib/dpkg/available', 'var/lib/dpkg/status.kiwi',
         'usr/sbin/ldconfig.orig'
     ),
-    'dnf4': ('kiwi_dnf4.config', 'etc/dnf/plugins', 'var/cache/dnf', *_DNF),
+    **dict.fromkeys(('dnf', 'dnf4'), (
+        'kiwi_dnf4.config', 'etc/dnf/plugins', 'var/cache/dnf', *_DNF
+    )),
     'dnf5': ('kiwi_dnf5.config', 'etc/dnf/libdnf5-plugins', 'var/cache/libdnf5', *_DNF),
     'microdnf': ('kiwi_dnf4.config', 'etc/dnf/plugins', 'var/cache/dnf', *_DNF),
     'pacman': ('kiwi_pacman.config', 'etc/pacman.d', 'var/lib/pacman'),
@@ -50,7 +52,6 @@ _MANAGERS = {
         'etc/zypp/credentials.d', 'usr/lib/rpm/macros.d'
     ),
 }
-_MANAGERS['dnf'] = _MANAGERS['dnf4']
 _OUTSIDE = {'apt': 'apt-get'}
 _RPM_BASED = ('dnf', 'dnf4', 'dnf5', 'microdnf', 'zypper')
 _ARCHIVES = ('tbz', 'cpio')
