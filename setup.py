@@ -6,7 +6,7 @@ import re
 import sys
 import tarfile
 
-from setuptools import setup
+from setuptools import find_packages, setup
 from setuptools.command.sdist import sdist
 # setuptools' own copy
 from distutils.command.install_data import install_data  # isort: skip
@@ -88,11 +88,9 @@ setup(
     license='GPL-3.0-or-later',
     license_files=['LICENSE'],
     python_requires='>=3.9',
-    packages=[
-        'kiwi_stackbuild_plugin',
-        'kiwi_stackbuild_plugin.tasks',
-        'kiwi_stackbuild_typer_plugin'
-    ],
+    packages=find_packages(
+        HERE, include=['kiwi_stackbuild_plugin*', 'kiwi_stackbuild_typer_plugin']
+    ),
     package_data={
         'kiwi_stackbuild_plugin': ['*.rng', '*.rnc', 'py.typed'],
         'kiwi_stackbuild_typer_plugin': ['py.typed']

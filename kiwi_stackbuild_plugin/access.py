@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import List, Optional
 
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 
 _SECONDS = {'m': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
 PULL_POLICIES = ('missing', 'always', 'never', 'newer')

@@ -2,7 +2,7 @@
 """OCI archives in files: read the config of one, write a stored image to one."""
 from __future__ import annotations
 
-from kiwi_stackbuild_plugin.command import run_command
+from kiwi_stackbuild_plugin.host.command import run_command
 
 
 def read_archive_config(path: str, kind: str = 'oci-archive') -> str:

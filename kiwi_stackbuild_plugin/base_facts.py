@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Dict, FrozenSet, Iterable, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.description import read_file
-from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.tree import open_below, resolve_links
 
 #: kiwi 9 calls "dnf"; 10 and later "dnf4" if that is there, else "dnf-3", for

@@ -15,14 +15,12 @@ from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
 from kiwi_stackbuild_plugin.bootstrap import skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_packages
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashArgumentInvalid, printable, printable_path
-)
 from kiwi_stackbuild_plugin.extended import (
     Extended, built_of, check_stashed, extend, kept_extension, load_stashed
 )
-from kiwi_stackbuild_plugin.extension import (
-    Extension, find_description, read_extension
+from kiwi_stackbuild_plugin.extension import Extension, find_description, read_extension
+from kiwi_stackbuild_plugin.host.errors import (
+    KiwiStashArgumentInvalid, printable, printable_path
 )
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.imported_root import check_container, choose_import
@@ -30,16 +28,16 @@ from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
 from kiwi_stackbuild_plugin.links import RootWork, read_work
 from kiwi_stackbuild_plugin.prepared import Preparation
-from kiwi_stackbuild_plugin.request import StackbuildRequest
-from kiwi_stackbuild_plugin.root_import import (
-    copy_tree, replace_description, wipe_description
-)
 from kiwi_stackbuild_plugin.remember import (
     built_as, copy_stashed, find_described, remembered
 )
+from kiwi_stackbuild_plugin.request import StackbuildRequest
+from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.root_import import (
+    copy_tree, replace_description, wipe_description
+)
 from kiwi_stackbuild_plugin.stacking import Step
 from kiwi_stackbuild_plugin.target import Target
-from kiwi_stackbuild_plugin.root_directory import open_tree
 
 log = logging.getLogger('kiwi')
 

@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
-from kiwi_stackbuild_plugin.errors import printable
-from kiwi_stackbuild_plugin.image import utc
-from kiwi_stackbuild_plugin.report import human_age, human_size
+from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
 from kiwi_stackbuild_plugin.stash_labels import HISTORY_TITLE
 
 _COLUMNS = ('LAYER', 'CREATED', 'SIZE', 'ADDED', 'CHANGED', 'REMOVED', 'AUTHOR')
@@ -89,13 +87,3 @@ def format_chain(chain: Sequence[ChainLink]) -> str:
 
 def _shown(value: object) -> str:
     return '-' if value is None else str(value)
-
-
-def align(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as columns of equal width; control characters are escaped."""
-    shown = [[printable(cell).replace('\n', ' ') for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown)]
-    return '\n'.join(
-        '  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
-        for row in shown
-    )

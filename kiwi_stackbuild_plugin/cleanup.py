@@ -6,14 +6,12 @@ import logging
 from contextlib import contextmanager
 from typing import Callable, Dict, Iterable, Iterator
 
-from kiwi_stackbuild_plugin.command import tool_files
-from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
-from kiwi_stackbuild_plugin.store import (
-    remove_unnamed, storage_key, unmount_unused
-)
-from kiwi_stackbuild_plugin.workspace import (
+from kiwi_stackbuild_plugin.host.command import tool_files
+from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.workspace import (
     IMAGE, MOUNT, STORAGE, Workspace, find_abandoned, remove, workspace
 )
+from kiwi_stackbuild_plugin.store import remove_unnamed, storage_key, unmount_unused
 
 log = logging.getLogger('kiwi')
 

@@ -8,8 +8,8 @@ from typing import (
     Tuple
 )
 
-from kiwi_stackbuild_plugin.same import same_but_rounded, same_metadata
 from kiwi_stackbuild_plugin.entry import Entry, Inode
+from kiwi_stackbuild_plugin.same import same_but_rounded, same_metadata
 from kiwi_stackbuild_plugin.tree import sort_key
 
 ADDED, CHANGED, PARENT = 'A', 'C', 'P'

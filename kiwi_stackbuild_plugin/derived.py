@@ -11,7 +11,7 @@ from typing import Dict, FrozenSet, Iterator, Optional, Tuple, Union
 from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.archive import read_archive_config
 from kiwi_stackbuild_plugin.description import CONFIG, parse_xml, read_file
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
 from kiwi_stackbuild_plugin.tree import open_below

@@ -15,7 +15,7 @@ from lxml import etree
 from kiwi_stackbuild_plugin.description_names import (
     Kind, applying, find_names, stored_name, why_outside
 )
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
 from kiwi_stackbuild_plugin.tree import Exclusion, open_below, scan

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlparse
 from kiwi.defaults import Defaults
 from lxml import etree
 
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 
 _THIS = 'this://'
 _XINCLUDE = '{http://www.w3.org/2001/XInclude}include'

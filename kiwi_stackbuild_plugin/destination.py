@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Iterable
 
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.reference import parse_reference, refuse_login
 
 _FORMS = 'docker://host/name:tag, oci-archive:file.tar or oci:directory:tag'

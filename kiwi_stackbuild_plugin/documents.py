@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import List, Sequence, Tuple
 
-from kiwi_stackbuild_plugin.command import RunningCommand, run_command
+from kiwi_stackbuild_plugin.host.command import RunningCommand, run_command
 from kiwi_stackbuild_plugin.image import Document, ImageInfo
 from kiwi_stackbuild_plugin.parsing import parse_config, parse_manifest
 

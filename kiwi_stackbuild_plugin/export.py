@@ -12,10 +12,10 @@ from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.destination import check_exports
-from kiwi_stackbuild_plugin.errors import KiwiStashImageNotFound
 from kiwi_stackbuild_plugin.exports import export_all
+from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound
+from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.reference import check_stash_name
-from kiwi_stackbuild_plugin.signals import clean_exit
 
 log = logging.getLogger('kiwi')
 

@@ -18,13 +18,13 @@ from kiwi_stackbuild_plugin.description import (
     BASE_FILES, CONFIG, IMAGE_DIR, parse_xml, read_file
 )
 from kiwi_stackbuild_plugin.description_names import (
-    EDIT_SCRIPTS, Kind, applying, climbing, find_missing, guard_names,
-    host_scripts, refuse_includes
-)
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashDescriptionInvalid, printable, printable_path
+    EDIT_SCRIPTS, Kind, applying, climbing, find_missing, guard_names, host_scripts,
+    refuse_includes
 )
 from kiwi_stackbuild_plugin.extension import Extension
+from kiwi_stackbuild_plugin.host.errors import (
+    KiwiStashDescriptionInvalid, printable, printable_path
+)
 from kiwi_stackbuild_plugin.keyed import WHOLE, Built
 from kiwi_stackbuild_plugin.merging import Place, merge
 from kiwi_stackbuild_plugin.scripts import Script, merge_scripts

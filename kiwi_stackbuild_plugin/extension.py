@@ -13,8 +13,8 @@ from kiwi.markup import Markup
 from lxml import etree
 
 from kiwi_stackbuild_plugin.description import SIZE_LIMIT, parse_xml
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extension_schema import schema_version
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.schema_errors import Finding, find_error
 
 _MARK = 'stashed'

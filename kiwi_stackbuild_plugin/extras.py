@@ -21,7 +21,7 @@ from typing import (
 )
 
 from kiwi_stackbuild_plugin.entry import Entry, Xattrs
-from kiwi_stackbuild_plugin.errors import printable, printable_path
+from kiwi_stackbuild_plugin.host.errors import printable, printable_path
 from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
 
 log = logging.getLogger('kiwi')

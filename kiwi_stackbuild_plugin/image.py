@@ -10,11 +10,11 @@ import json
 import os
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.labels import StashLabels, read_labels
 
 CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json'
@@ -26,13 +26,6 @@ _ARCHITECTURES = {
     'armv7l': 'arm', 'armv6l': 'arm', 'ppc64le': 'ppc64le', 's390x': 's390x',
     'riscv64': 'riscv64', 'loongarch64': 'loong64'
 }
-#: RFC 3339, and what lacks the zone, which is UTC then
-_MOMENT = re.compile(
-    r'([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?'
-    r'(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))?'
-)
-#: what Go says of a moment that nobody has set
-_GO_ZERO = datetime(1, 1, 1, tzinfo=timezone.utc)
 #: halves of a pair that stand alone, and no byte of surrogateescape either
 _LONE = re.compile('[\ud800-\udc7f\udd00-\udfff]')
 Document = Dict[str, Any]
@@ -131,42 +124,6 @@ def timestamp() -> str:
             f'SOURCE_DATE_EPOCH {epoch!r}: not a number of seconds since 1970'
         ) from None
     return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
-
-
-def parse_moment(text: str) -> Optional[datetime]:
-    """Read a time of podman or of a stranger (RFC 3339), in seconds of UTC.
-
-    :returns: None for what is no time, is beyond the years 1 to 9999, or is
-        Go's zero time
-    """
-    found = _MOMENT.fullmatch(text)
-    if found is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(f'{found[1]} {found[2]}+00:00')
-        offset = timedelta(hours=int(found[4] or 0), minutes=int(found[5] or 0))
-        moment += offset if found[3] == '-' else -offset
-    except (ValueError, OverflowError):
-        return None
-    return None if moment == _GO_ZERO else moment
-
-
-def age_of(text: str) -> Optional[int]:
-    """Return the seconds since a time (RFC 3339), None where it is none."""
-    moment = parse_moment(text)
-    if moment is None:
-        return None
-    return int((datetime.now(timezone.utc) - moment).total_seconds())
-
-
-def utc(text: str) -> str:
-    """Return a time, which has fractions and a zone, in seconds of UTC.
-
-    What is no time is returned as it is.
-    """
-    moment = parse_moment(text)
-    return text if moment is None \
-        else moment.replace(tzinfo=None).isoformat(timespec='seconds') + 'Z'
 
 
 def oci_architecture(machine: str) -> str:

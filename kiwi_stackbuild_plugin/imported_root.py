@@ -23,13 +23,13 @@ from kiwi.system.root_import.base import RootImportBase
 from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.archive import read_archive_config, write_archive
 from kiwi_stackbuild_plugin.derived import container_layers, derived_uris
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid, KiwiStashToolFailed
 )
+from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.new_image import put_together
 from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
 

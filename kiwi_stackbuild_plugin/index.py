@@ -17,8 +17,8 @@ from typing import IO, Iterator, Optional
 
 import zstandard
 
-from kiwi_stackbuild_plugin.packing import LENGTH, receive
 from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.packing import LENGTH, receive
 from kiwi_stackbuild_plugin.tree import Exclusion
 from kiwi_stackbuild_plugin.version import __version__
 

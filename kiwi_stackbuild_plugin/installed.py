@@ -7,7 +7,7 @@ import re
 import shutil
 from typing import Callable, Dict, Iterator, Optional, Set
 
-from kiwi_stackbuild_plugin.command import run_command
+from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.tree import open_below
 
 _DPKG_STATUS = b'var/lib/dpkg/status'

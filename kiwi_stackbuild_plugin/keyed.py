@@ -12,8 +12,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from lxml import etree
 
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extension import is_here
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 
 #: elements that are told apart by their name and architecture, and attributes
 #: of their section that tell them apart, too

@@ -18,7 +18,7 @@ from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
 from kiwi.exceptions import KiwiCommandNotLoaded, KiwiRuntimeError
 
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 
 log = logging.getLogger('kiwi')
 

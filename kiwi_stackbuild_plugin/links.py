@@ -14,10 +14,10 @@ import os
 from dataclasses import dataclass
 from typing import Any, Iterator, List, Mapping, Optional, Tuple
 
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid, printable
 )
-from kiwi_stackbuild_plugin.tool_writes import MANAGED, rpm_database
+from kiwi_stackbuild_plugin.host.tool_writes import MANAGED, rpm_database
 
 log = logging.getLogger('kiwi')
 

@@ -7,10 +7,10 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Sequence
 
-from kiwi_stackbuild_plugin.chain import ChainLink, align, format_chain
-from kiwi_stackbuild_plugin.errors import printable
-from kiwi_stackbuild_plugin.image import ImageInfo, utc
-from kiwi_stackbuild_plugin.report import human_age, human_size
+from kiwi_stackbuild_plugin.chain import ChainLink, format_chain
+from kiwi_stackbuild_plugin.host.errors import printable
+from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
+from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.resolve import is_own_stash
 
 _COLUMNS = (

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import Optional
 
 from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound
 )
-from kiwi_stackbuild_plugin.image import ImageInfo, age_of
+from kiwi_stackbuild_plugin.host.text import age_in_words, age_of
+from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.registry import (
     Offer, copy_in, inspect_offer, pull_image, wanted_architecture
 )
 from kiwi_stackbuild_plugin.store import find_image, name_image
-from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
 
@@ -120,9 +121,9 @@ def _check_created(created: str, name: str, lookup: Lookup) -> None:
         return
     age = age_of(created)
     if age is None or age > lookup.max_age:
-        told = 'of unknown age' if age is None else f'{_in_words(age)} old'
+        told = 'of unknown age' if age is None else f'{age_in_words(age)} old'
         raise KiwiStashImageNotFound(
-            f'{name} is {told}, --max-age allows {_in_words(lookup.max_age)}',
+            f'{name} is {told}, --max-age allows {age_in_words(lookup.max_age)}',
             'build and export it anew, or allow more'
         )
 
@@ -130,13 +131,6 @@ def _check_created(created: str, name: str, lookup: Lookup) -> None:
 def _is_fresh(info: ImageInfo, lookup: Lookup) -> bool:
     age = age_of(info.created)
     return lookup.max_age is None or (age is not None and age <= lookup.max_age)
-
-
-def _in_words(seconds: int) -> str:
-    for letter, length in (('d', 86400), ('h', 3600), ('m', 60)):
-        if seconds >= 2 * length or (seconds >= length and seconds % length == 0):
-            return f'{seconds // length}{letter}'
-    return f'{seconds}s'
 
 
 def _known(image_id: str, name: str) -> ImageInfo:

@@ -13,10 +13,9 @@ from kiwi.defaults import Defaults
 from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.derived import container_layers
 from kiwi_stackbuild_plugin.description import RootDescription
-from kiwi_stackbuild_plugin.documents import (
-    ImageDocuments, read_config, read_manifest
-)
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.documents import ImageDocuments, read_config, read_manifest
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import (
     Document, ImageInfo, fit_history, make_config, stored_layers, timestamp
 )
@@ -26,7 +25,6 @@ from kiwi_stackbuild_plugin.resolve import Base, is_own_stash
 from kiwi_stackbuild_plugin.stash_labels import (
     MOST_LAYERS, annotations_of, layer_labels, make_history, make_labels
 )
-from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
 

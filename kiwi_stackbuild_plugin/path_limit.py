@@ -2,7 +2,7 @@
 """How long a path podman's storage can unpack."""
 from __future__ import annotations
 
-from kiwi_stackbuild_plugin.command import run_command
+from kiwi_stackbuild_plugin.host.command import run_command
 
 #: less the terminating zero
 _PATH_MAX = 4095

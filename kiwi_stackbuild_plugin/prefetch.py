@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional
 
 from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
+from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
 from kiwi_stackbuild_plugin.packing import LENGTH, Sink, Truncated, receive
 from kiwi_stackbuild_plugin.tree import EVERYTHING, Exclusion, scan
 

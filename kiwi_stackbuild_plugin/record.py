@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Iterator, Optional
 
 from kiwi_stackbuild_plugin.description import IMAGE_DIR, read_file
-from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.tree import open_below
 
 log = logging.getLogger('kiwi')

@@ -15,19 +15,15 @@ from typing import Dict, List, Optional, Tuple
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.access import Access
-from kiwi_stackbuild_plugin.command import run_command
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashImageNotFound, KiwiStashToolFailed
-)
-from kiwi_stackbuild_plugin.image import (
-    ImageInfo, info_from_config, oci_architecture
-)
+from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.image import ImageInfo, info_from_config, oci_architecture
 from kiwi_stackbuild_plugin.parsing import (
     parse_remote_config, parse_remote_manifest, parse_tags
 )
 from kiwi_stackbuild_plugin.store import add_image, network_timeout
 from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
-from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
 

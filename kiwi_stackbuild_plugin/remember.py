@@ -9,10 +9,10 @@ from typing import Any, Dict, List, Mapping, Sequence, Tuple
 from kiwi_stackbuild_plugin.description import (
     CONFIG, EXCLUDE_FILES, PROFILE, parse_profile, read_excludes, read_file
 )
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extended import copy_description
-from kiwi_stackbuild_plugin.stacking import Step
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.stacking import Step
 
 log = logging.getLogger('kiwi')
 

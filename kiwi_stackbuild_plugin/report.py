@@ -5,41 +5,13 @@ from __future__ import annotations
 from typing import Dict, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Change
-from kiwi_stackbuild_plugin.errors import printable_path
-from kiwi_stackbuild_plugin.image import age_of
+from kiwi_stackbuild_plugin.host.errors import printable_path
+from kiwi_stackbuild_plugin.host.text import human_size
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.resolve import Base
 
-_AGES = (
-    ('year', 365 * 86400), ('month', 30 * 86400), ('week', 7 * 86400),
-    ('day', 86400), ('hour', 3600), ('minute', 60), ('second', 1)
-)
-#: how Go writes a moment that nobody has set
-_NEVER = '0001-01-01T00:00:00'
 #: directories and files in the summary of a dry run
 _SHOWN = 10
-_UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
-
-
-def human_size(size: float) -> str:
-    """Return bytes as people read them: '2.5 kB', '216 MB' (powers of 1000)."""
-    for unit in _UNITS:
-        if size < 1000 or unit == _UNITS[-1]:
-            break
-        size /= 1000
-    return f'{size:.0f} {unit}' if unit == 'B' or size >= 100 else f'{size:.1f} {unit}'
-
-
-def human_age(created: str) -> str:
-    """Return how long ago a time (RFC 3339 UTC) was: '3 days'."""
-    seconds = age_of(created)
-    if seconds is None:
-        return '-' if created.startswith(_NEVER) else created
-    for name, length in _AGES:
-        if seconds >= length:
-            count = seconds // length
-            return f'{count} {name}{"s" if count > 1 else ""}'
-    return 'now'
 
 
 def stash_summary(

@@ -13,21 +13,20 @@ from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.derived import imported_archive
 from kiwi_stackbuild_plugin.destination import check_docker
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.extras import Extras, decode, is_sound
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
-from kiwi_stackbuild_plugin.extras import Extras, decode, is_sound
-from kiwi_stackbuild_plugin.image import ImageInfo, oci_architecture, parse_moment
+from kiwi_stackbuild_plugin.host.text import parse_moment
+from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.image import ImageInfo, oci_architecture
 from kiwi_stackbuild_plugin.labels import EXTRAS
 from kiwi_stackbuild_plugin.lookup import (
     DEFAULT_LOOKUP, Lookup, check_age, fetch_copy, fetch_named, fetch_short
 )
 from kiwi_stackbuild_plugin.record import read_record, trusted_moment
-from kiwi_stackbuild_plugin.reference import (
-    Reference, parse_reference, refuse_login
-)
+from kiwi_stackbuild_plugin.reference import Reference, parse_reference, refuse_login
 from kiwi_stackbuild_plugin.store import LOCAL, find_image, list_stashes
-from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
 

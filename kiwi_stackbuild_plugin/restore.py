@@ -10,9 +10,9 @@ import struct
 import tempfile
 from typing import List, Tuple
 
-from kiwi_stackbuild_plugin.command import run_command
-from kiwi_stackbuild_plugin.errors import printable, printable_path
 from kiwi_stackbuild_plugin.extras import ROOT, Extra, Extras, set_xattrs
+from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.host.errors import printable, printable_path
 from kiwi_stackbuild_plugin.tree import open_below, read_xattrs, scan
 
 log = logging.getLogger('kiwi')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 
 
 def open_tree(root: str) -> int:

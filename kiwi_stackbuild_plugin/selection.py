@@ -8,7 +8,6 @@ import stat
 from typing import Callable, Iterable, Iterator, List, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.entry import Entry
-
 from kiwi_stackbuild_plugin.tree import Exclusion
 
 #: no storage is so deep down that it cannot unpack a path of so many bytes

@@ -13,13 +13,9 @@ from dataclasses import dataclass, field
 from typing import Dict, Iterator, Mapping, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import (
-    ADDED, PARENT, Change, Delta, parents_of, place_of
-)
+from kiwi_stackbuild_plugin.delta import ADDED, PARENT, Change, Delta, parents_of, place_of
 from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashArgumentInvalid, printable_path
-)
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid, printable_path
 from kiwi_stackbuild_plugin.same import same_metadata
 from kiwi_stackbuild_plugin.tree import TreeReader, open_below, resolve_links
 

@@ -16,24 +16,22 @@ from kiwi_stackbuild_plugin.bootstrap import without_bootstrap
 from kiwi_stackbuild_plugin.build_plan import BuildPlan, make_plan, read_given
 from kiwi_stackbuild_plugin.checks import check_architecture
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
-from kiwi_stackbuild_plugin.command import require_tools
-from kiwi_stackbuild_plugin.guard import guarded
-from kiwi_stackbuild_plugin.imported_root import (
-    restore_import, without_import
-)
+from kiwi_stackbuild_plugin.host.command import require_tools
+from kiwi_stackbuild_plugin.host.guard import guarded
+from kiwi_stackbuild_plugin.host.locks import locked
+from kiwi_stackbuild_plugin.host.signals import clean_exit
+from kiwi_stackbuild_plugin.host.workspace import workspace
+from kiwi_stackbuild_plugin.imported_root import restore_import, without_import
 from kiwi_stackbuild_plugin.links import check_links, warn_of_links
-from kiwi_stackbuild_plugin.locks import locked
+from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.prepared import prepared
 from kiwi_stackbuild_plugin.request import StackbuildRequest
-from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.resolve import check_registry, resolve_image
 from kiwi_stackbuild_plugin.root_import import import_images, record_origin
-from kiwi_stackbuild_plugin.signals import clean_exit
 from kiwi_stackbuild_plugin.stacking import plan_stack
 from kiwi_stackbuild_plugin.target import (
     Target, check_target, made_directories, mark_finished, publish
 )
-from kiwi_stackbuild_plugin.workspace import workspace
 
 log = logging.getLogger('kiwi')
 

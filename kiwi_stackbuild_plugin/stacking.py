@@ -10,19 +10,17 @@ from typing import List, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import (
-    ADDED, CHANGED, Delta, Trust, compare, whole_tree
-)
-from kiwi_stackbuild_plugin.errors import printable_path
+from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, Delta, Trust, compare, whole_tree
 from kiwi_stackbuild_plugin.extras import Extras, amend
+from kiwi_stackbuild_plugin.host.errors import printable_path
+from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.new_image import store_chain
-from kiwi_stackbuild_plugin.resolve import extras_of
-from kiwi_stackbuild_plugin.stack_state import StackState
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
+from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.stack_state import StackState
 from kiwi_stackbuild_plugin.tree import TreeReader, scan
-from kiwi_stackbuild_plugin.workspace import Workspace
 
 log = logging.getLogger('kiwi')
 

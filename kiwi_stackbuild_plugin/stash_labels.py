@@ -11,7 +11,7 @@ from kiwi.version import __version__ as kiwi_version
 
 from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.description import RootDescription
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.version import __version__

@@ -8,17 +8,15 @@ from contextlib import contextmanager
 from typing import Iterator, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin import labels
-from kiwi_stackbuild_plugin.command import (
+from kiwi_stackbuild_plugin.consume import consumed
+from kiwi_stackbuild_plugin.host.command import (
     last_line, reason_of, require_tools, run_command
 )
-from kiwi_stackbuild_plugin.consume import consumed
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashArgumentInvalid, KiwiStashToolFailed
-)
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid, KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.locks import in_use, unless_in_use
+from kiwi_stackbuild_plugin.host.workspace import IMAGE, MOUNT, Workspace
 from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.locks import in_use, unless_in_use
 from kiwi_stackbuild_plugin.parsing import parse_infos
-from kiwi_stackbuild_plugin.workspace import IMAGE, MOUNT, Workspace
 
 LOCAL = 'localhost'
 #: what a run holds a lock on as long as it has an image mounted

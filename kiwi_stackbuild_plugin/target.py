@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Iterator, List, Set
 
-from kiwi_stackbuild_plugin.command import remove_tree, run_command
-from kiwi_stackbuild_plugin.errors import KiwiStashTargetInvalid, printable_path
-from kiwi_stackbuild_plugin.mounts import mount_points, processes_in
+from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
+from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, printable_path
+from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
 
 log = logging.getLogger('kiwi')
 

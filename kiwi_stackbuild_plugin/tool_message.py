@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Tuple
 
-from kiwi_stackbuild_plugin.command import last_line
+from kiwi_stackbuild_plugin.host.command import last_line
 
 #: user and password in a URL, and the query, where object stores have keys
 _LOGIN = re.compile(r'(?<=://)[^/@\s"]+@')

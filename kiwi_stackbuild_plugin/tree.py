@@ -16,9 +16,7 @@ from typing import (
     Callable, FrozenSet, Iterator, List, NamedTuple, Optional, Pattern, Tuple
 )
 
-from kiwi_stackbuild_plugin.entry import (
-    Entry, Row, Status, Xattrs, named, status_row
-)
+from kiwi_stackbuild_plugin.entry import Entry, Row, Status, Xattrs, named, status_row
 
 #: attributes of any other name are properties that a file system has or makes up:
 #: btrfs.compression, system.nfs4_acl, ceph.dir.layout, ...; see xattr(7)

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional
 
 from kiwi.cli import Cli
 
-from kiwi_stackbuild_plugin.tasks import (
-    system_stackbuild, system_stash, system_stash_list
-)
+from kiwi_stackbuild_plugin.tasks import system_stackbuild, system_stash, system_stash_list
 from kiwi_stackbuild_typer_plugin.usage import command_help, option_help
 
 if TYPE_CHECKING:

@@ -93,7 +93,7 @@ def main() -> None:
     """Run kiwi and write down what it did."""
     root, description, result = sys.argv[1:4]
     from kiwi_stackbuild_plugin import kiwi_call
-    from kiwi_stackbuild_plugin.guard import _EVENTS
+    from kiwi_stackbuild_plugin.host.guard import _EVENTS
     target = str(Path(root).parents[1])
     call = kiwi_call.prepare_build(description, target, {
         '--profile': [], '--type': None, '--kiwi-file': None, '--logfile': None

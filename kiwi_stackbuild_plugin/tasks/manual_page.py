@@ -8,8 +8,8 @@ from typing import Optional
 
 from kiwi.help import Help
 
-from kiwi_stackbuild_plugin.command import run_command
-from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.tasks.output import print_text
 
 

@@ -31,7 +31,7 @@ def print_text(text: str) -> None:
 
     :raises KiwiStashSystemFailed: if it cannot be written
     """
-    from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed, printable
+    from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed, printable
     guard_output()
     try:
         print('\t'.join(map(printable, text.split('\t'))), flush=True)
@@ -44,7 +44,7 @@ def print_text(text: str) -> None:
 
 def guard_output() -> None:
     """Let nothing that strangers named reach the terminal as it is."""
-    from kiwi_stackbuild_plugin.terminal import guard_terminal
+    from kiwi_stackbuild_plugin.host.terminal import guard_terminal
     guard_terminal()
 
 

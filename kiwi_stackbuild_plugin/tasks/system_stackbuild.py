@@ -103,7 +103,7 @@ def stackbuild_command(
     words = tuple(args['<kiwi_args>'] or ())
     if words and args.get('--') is False:
         # docopt takes both parts of "[-- <kiwi_args>...]" for optional
-        from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+        from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
         raise KiwiStashArgumentInvalid(
             f'{words[0]!r} is no argument of stackbuild',
             'arguments for kiwi go behind "--"'

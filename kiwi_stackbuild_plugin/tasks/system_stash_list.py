@@ -62,9 +62,7 @@ class SystemStash_ListTask(CliTask):  # type: ignore[misc]
             from kiwi_stackbuild_plugin.tasks.system_stash import stash_command
             stash_command(args)
         elif command == 'stackbuild':
-            from kiwi_stackbuild_plugin.tasks.system_stackbuild import (
-                stackbuild_command
-            )
+            from kiwi_stackbuild_plugin.tasks.system_stackbuild import stackbuild_command
             stackbuild_command(args, self.global_args)
         elif args.get('help'):
             from kiwi_stackbuild_plugin.tasks.manual_page import show_manual
@@ -86,7 +84,7 @@ def print_stashes(
     form = form if form is not None else (
         'table' if sys.stdout.isatty() else 'json'
     )
-    from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+    from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
     if form not in ('json', 'table'):
         raise KiwiStashArgumentInvalid(
             f'--format {form!r} is not known', 'it is json or table'

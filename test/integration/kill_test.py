@@ -16,7 +16,7 @@ from killing import Killer, kill_imports, kill_stashes, start
 from storages import Storage, image_root, mounts_below
 from trees import CONFIG
 
-from kiwi_stackbuild_plugin import locks
+from kiwi_stackbuild_plugin.host import locks
 
 #: moments are seeded; "make soak" takes 500 of each
 KILLS = int(os.environ.get('KIWI_STASH_TEST_KILLS', '12'))

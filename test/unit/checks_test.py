@@ -15,7 +15,7 @@ from kiwi.xml_state import XMLState
 from kiwi_stackbuild_plugin.base_facts import BaseFacts, join_facts, read_facts
 from kiwi_stackbuild_plugin.bootstrap import join_bootstrap, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_architecture, check_packages
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.root_directory import open_tree
 

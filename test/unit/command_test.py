@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kiwi_stackbuild_plugin.command import require_tools, run_command, tool_files
-from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.command import require_tools, run_command, tool_files
+from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 
 
 def test_tools_that_fail_say_why() -> None:

@@ -18,10 +18,10 @@ from kiwi_stackbuild_plugin.description import read_root_description
 from kiwi_stackbuild_plugin.description_names import (
     Kind, applying, find_names, guard_names, host_scripts, refuse_includes
 )
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extended import link_beside
 from kiwi_stackbuild_plugin.extension import Extension
 from kiwi_stackbuild_plugin.extension_schema import RNG, kiwi_schema
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.root_directory import open_tree
 
 #: '@' stands for a name

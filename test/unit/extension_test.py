@@ -11,14 +11,10 @@ from typing import Any, Optional, Tuple
 import pytest
 from lxml import etree
 
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.extended import (
-    Extended, copy_description, extend, load_stashed
-)
-from kiwi_stackbuild_plugin.extension import (
-    Extension, find_description, read_extension
-)
+from kiwi_stackbuild_plugin.extended import Extended, copy_description, extend, load_stashed
+from kiwi_stackbuild_plugin.extension import Extension, find_description, read_extension
 from kiwi_stackbuild_plugin.extension_schema import schema_version
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.merging import merge
 from kiwi_stackbuild_plugin.root_directory import open_tree
 

@@ -14,12 +14,9 @@ import pytest
 
 from kiwi_stackbuild_plugin import extras as module
 from kiwi_stackbuild_plugin.extras import (
-    ROOT, Extra, Extras, amend, decode, encode, find_root_extra,
-    split_xattrs, watch
+    ROOT, Extra, Extras, amend, decode, encode, find_root_extra, split_xattrs, watch
 )
-from kiwi_stackbuild_plugin.restore import (
-    report_lost, restore_extras, restore_root
-)
+from kiwi_stackbuild_plugin.restore import report_lost, restore_extras, restore_root
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.root_import import copy_tree
 from kiwi_stackbuild_plugin.tree import scan

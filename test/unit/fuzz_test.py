@@ -18,31 +18,30 @@ from kiwi.exceptions import KiwiError
 
 from kiwi_stackbuild_plugin import extras, labels
 from kiwi_stackbuild_plugin.chain import read_chain
-from kiwi_stackbuild_plugin.command import last_line
 from kiwi_stackbuild_plugin.description import (
     EXCLUDE_FILES, parse_profile, parse_xml, read_excludes, read_root_description
 )
 from kiwi_stackbuild_plugin.destination import check_exports
-from kiwi_stackbuild_plugin.errors import KiwiStackBuildError, printable
 from kiwi_stackbuild_plugin.extension import read_extension
+from kiwi_stackbuild_plugin.host.command import last_line
+from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, printable
+from kiwi_stackbuild_plugin.host.text import age_of, utc
+from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import (
-    age_of, encode, info_from_config, make_config, make_manifest, utc
+    encode, info_from_config, make_config, make_manifest
 )
 from kiwi_stackbuild_plugin.labels import STASH_PREFIX, read_labels
-from kiwi_stackbuild_plugin.listing import (
-    describe as list_row, format_json, format_table
-)
+from kiwi_stackbuild_plugin.listing import describe as list_row, format_json, format_table
 from kiwi_stackbuild_plugin.parsing import (
-    parse_config, parse_infos, parse_manifest, parse_remote_config, parse_remote_manifest,
-    parse_tags
+    parse_config, parse_infos, parse_manifest, parse_remote_config,
+    parse_remote_manifest, parse_tags
 )
 from kiwi_stackbuild_plugin.record import read_record
 from kiwi_stackbuild_plugin.reference import check_stash_name, parse_reference
 from kiwi_stackbuild_plugin.restore import restore_extras
+from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.stash_labels import parse_labels
 from kiwi_stackbuild_plugin.tool_message import explain
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.workspace import Workspace
 
 EXAMPLES = int(os.environ.get('KIWI_STASH_TEST_FUZZ', '60'))
 FUZZ = settings(

@@ -14,8 +14,8 @@ import pytest
 from canaries import make_canary
 from trees import describe
 
-from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
-from kiwi_stackbuild_plugin.guard import guarded
+from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.host.guard import guarded
 
 
 @pytest.fixture

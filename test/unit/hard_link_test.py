@@ -9,9 +9,7 @@ from typing import Any, Dict, List
 import pytest
 
 from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import (
-    ADDED, CHANGED, PARENT, Delta, Trust, compare
-)
+from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.layer import write_layer
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import scan

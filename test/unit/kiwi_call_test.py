@@ -16,7 +16,7 @@ from kiwi.xml_state import XMLState
 from trees import CONFIG, make_root
 
 from kiwi_stackbuild_plugin import kiwi_call
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 
 OPTIONS = {
     '--type': ['--type=oci'],

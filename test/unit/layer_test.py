@@ -15,7 +15,7 @@ import zstandard
 
 from kiwi_stackbuild_plugin import layer as module
 from kiwi_stackbuild_plugin.delta import ADDED, Change, whole_tree
-from kiwi_stackbuild_plugin.errors import KiwiStashTreeChanged
+from kiwi_stackbuild_plugin.host.errors import KiwiStashTreeChanged
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import scan

@@ -16,11 +16,11 @@ from kiwi import xml_parse
 from kiwi.xml_state import XMLState
 from lxml import etree
 
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extension import Extension
 from kiwi_stackbuild_plugin.extension_schema import (
     element_names, kiwi_schema, schema_version
 )
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.merging import Merged, merge
 from kiwi_stackbuild_plugin.prepared import Preparation

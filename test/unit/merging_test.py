@@ -7,9 +7,11 @@ from typing import Any, List, Sequence
 import pytest
 from lxml import etree
 
-from kiwi_stackbuild_plugin.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.extension import Extension
-from kiwi_stackbuild_plugin.extension_schema import element_names, kiwi_schema, schema_version
+from kiwi_stackbuild_plugin.extension_schema import (
+    element_names, kiwi_schema, schema_version
+)
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.merging import Merged, merge
 

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
-from kiwi_stackbuild_plugin.command import remove_tree
-from kiwi_stackbuild_plugin.mounts import (
-    find_mounts, mount_points, processes_in
-)
+from kiwi_stackbuild_plugin.host.command import remove_tree
+from kiwi_stackbuild_plugin.host.mounts import find_mounts, mount_points, processes_in
 
 
 def pretend(

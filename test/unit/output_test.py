@@ -11,9 +11,9 @@ from typing import Any, Dict
 
 import pytest
 
-from kiwi_stackbuild_plugin.errors import KiwiStackBuildError
+from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError
+from kiwi_stackbuild_plugin.host.terminal import guarded_log
 from kiwi_stackbuild_plugin.source import report_findings
-from kiwi_stackbuild_plugin.terminal import guarded_log
 
 
 def test_reader_that_has_gone_is_no_error() -> None:
@@ -122,7 +122,7 @@ def test_error_is_one_line() -> None:
 
 def test_guard_of_a_command_stays_for_the_last_line_of_kiwi() -> None:
     told = run(
-        'from kiwi_stackbuild_plugin.signals import clean_exit\n'
+        'from kiwi_stackbuild_plugin.host.signals import clean_exit\n'
         'guard_output()\nwith clean_exit():\n    pass\nlog.error("\\x1b[2J")\n'
     )
     assert told.stdout == b'\\x1b[2J\n'

@@ -10,15 +10,16 @@ from typing import Any, List
 import pytest
 
 from kiwi_stackbuild_plugin.description import EXCLUDE_FILES, read_excludes
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )
-from kiwi_stackbuild_plugin.image import ImageInfo, age_of, encode, parse_moment, utc
+from kiwi_stackbuild_plugin.host.text import age_of, human_age, parse_moment, utc
+from kiwi_stackbuild_plugin.image import ImageInfo, encode
 from kiwi_stackbuild_plugin.parsing import (
-    parse_config, parse_manifest, parse_remote_config, parse_remote_manifest, parse_tags
+    parse_config, parse_manifest, parse_remote_config, parse_remote_manifest,
+    parse_tags
 )
 from kiwi_stackbuild_plugin.remember import copy_stashed
-from kiwi_stackbuild_plugin.report import human_age
 from kiwi_stackbuild_plugin.stacking import Step
 
 DIGEST = f'sha256:{"a" * 64}'

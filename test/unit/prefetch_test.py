@@ -14,7 +14,7 @@ from typing import Set
 
 import pytest
 from kiwi_stackbuild_plugin import packing, prefetch, scanner
-from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
+from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
 from kiwi_stackbuild_plugin.prefetch import ScanAhead, read_ahead, scan_ahead
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import Exclusion, scan, scan_rows, sort_key

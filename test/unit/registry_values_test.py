@@ -9,12 +9,10 @@ from typing import Any, Dict, Optional
 import pytest
 
 from kiwi_stackbuild_plugin import lookup
-from kiwi_stackbuild_plugin.access import (
-    Access, check_policy, make_access, parse_age
-)
+from kiwi_stackbuild_plugin.access import Access, check_policy, make_access, parse_age
 from kiwi_stackbuild_plugin.chain import ChainLink, format_chain, read_chain
 from kiwi_stackbuild_plugin.destination import check_docker
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
 from kiwi_stackbuild_plugin.image import ImageInfo

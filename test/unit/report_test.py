@@ -10,8 +10,9 @@ from typing import List
 import pytest
 
 from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, Change
-from kiwi_stackbuild_plugin.report import describe_delta, human_age, human_size
 from kiwi_stackbuild_plugin.entry import Entry, Status
+from kiwi_stackbuild_plugin.host.text import human_age, human_size
+from kiwi_stackbuild_plugin.report import describe_delta
 
 
 @pytest.mark.parametrize('size, told', [

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import List
 
 import pytest
-from kiwi_stackbuild_plugin import locks
-from kiwi_stackbuild_plugin.command import run_command
-from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
-from kiwi_stackbuild_plugin.signals import clean_exit
+from kiwi_stackbuild_plugin.host import locks
+from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
+from kiwi_stackbuild_plugin.host.signals import clean_exit
 
 WAITING = '''
 import sys
-from kiwi_stackbuild_plugin.signals import clean_exit
+from kiwi_stackbuild_plugin.host.signals import clean_exit
 with clean_exit():
     print('ready', flush=True)
     sys.stdin.readline()
@@ -56,9 +56,9 @@ def test_tool_does_not_ignore_what_we_ignore() -> None:
 
 CLOSED = '''
 import os
-from kiwi_stackbuild_plugin.command import run_command
+from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.prefetch import scan_ahead
-from kiwi_stackbuild_plugin.signals import clean_exit
+from kiwi_stackbuild_plugin.host.signals import clean_exit
 with clean_exit():
     fd = os.open('.', os.O_RDONLY)
     assert fd > 2
@@ -82,7 +82,7 @@ def test_streams_that_are_closed(tmp_path: Path, closed: str) -> None:
 @pytest.mark.parametrize('codec', ['ascii', 'iso-8859-1'])
 def test_what_the_locale_has_no_character_for_is_escaped(codec: str) -> None:
     told = subprocess.run([
-        sys.executable, '-c', 'from kiwi_stackbuild_plugin.signals import clean_exit\n'
+        sys.executable, '-c', 'from kiwi_stackbuild_plugin.host.signals import clean_exit\n'
         'with clean_exit(): print("\\u20ac")'
     ], env={**os.environ, 'PYTHONIOENCODING': codec}, stdout=subprocess.PIPE, check=True)
     assert told.stdout == b'\\u20ac\n'

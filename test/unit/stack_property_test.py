@@ -14,7 +14,7 @@ from typing import List, Optional, Set, Tuple, Union
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.stack_state import Placement
 from stacks import Model, Stack, changed, read
 

@@ -13,7 +13,7 @@ import pytest
 from kiwi_stackbuild_plugin.apply import apply_delta
 from kiwi_stackbuild_plugin.content import ContentComparer
 from kiwi_stackbuild_plugin.delta import Trust, compare
-from kiwi_stackbuild_plugin.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import scan
 from stacks import Model, Stack, changed, read

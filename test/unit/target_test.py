@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from kiwi_stackbuild_plugin.errors import KiwiStashTargetInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.target import (
     check_target, made_directories, mark_finished, publish
 )

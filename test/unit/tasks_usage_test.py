@@ -7,9 +7,7 @@ from typing import Dict
 
 import pytest
 
-from kiwi_stackbuild_plugin.tasks import (
-    system_stackbuild, system_stash, system_stash_list
-)
+from kiwi_stackbuild_plugin.tasks import system_stackbuild, system_stash, system_stash_list
 
 USAGES: Dict[str, str] = {
     'stash': system_stash.__doc__ or '',

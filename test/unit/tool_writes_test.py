@@ -8,7 +8,7 @@ from typing import List, Set
 
 import pytest
 
-from kiwi_stackbuild_plugin.tool_writes import find_writes
+from kiwi_stackbuild_plugin.host.tool_writes import find_writes
 
 
 def written(words: List[str], where: Path, root: str = '') -> Set[str]:

@@ -12,8 +12,8 @@ from typing import Any, List
 import pytest
 
 from kiwi_stackbuild_plugin import tree as module
-from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.tree import (
     Exclusion, open_below, read_xattrs, scan, sort_key, working_directory

@@ -11,9 +11,7 @@ import kiwi.kiwi
 import pytest
 from kiwi.cli import Cli
 
-from kiwi_stackbuild_plugin.tasks import (
-    system_stackbuild, system_stash, system_stash_list
-)
+from kiwi_stackbuild_plugin.tasks import system_stackbuild, system_stash, system_stash_list
 from kiwi_stackbuild_typer_plugin.usage import command_help, option_help
 
 USAGES: Dict[str, str] = {

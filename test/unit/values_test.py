@@ -11,7 +11,7 @@ from typing import Any, Dict
 import pytest
 
 from kiwi_stackbuild_plugin import record
-from kiwi_stackbuild_plugin.errors import (
+from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
 )
 from kiwi_stackbuild_plugin.image import (

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any, Callable, List
 
 import pytest
-from kiwi_stackbuild_plugin import cleanup, workspace as module
-from kiwi_stackbuild_plugin.command import run_command
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashTargetInvalid, KiwiStashToolFailed
-)
-from kiwi_stackbuild_plugin.workspace import (
+from kiwi_stackbuild_plugin import cleanup
+from kiwi_stackbuild_plugin.host import workspace as module
+from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.workspace import (
     IMAGE, MOUNT, STORAGE, find_abandoned, remove, workspace
 )
 
@@ -105,7 +104,7 @@ while True:
 '''
 SWEEPER = '''
 import sys
-from kiwi_stackbuild_plugin.workspace import find_abandoned, remove
+from kiwi_stackbuild_plugin.host.workspace import find_abandoned, remove
 while True:
     for space in find_abandoned(sys.argv[1]):
         remove(space)

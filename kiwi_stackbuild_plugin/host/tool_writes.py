@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import AbstractSet, Callable, Dict, Iterator, List, Sequence, Set
 
-from kiwi_stackbuild_plugin.command import run_command
+from kiwi_stackbuild_plugin.host.command import run_command
 
 #: they read what they are told
 _READERS = frozenset((

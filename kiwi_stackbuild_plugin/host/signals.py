@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Iterator, Optional
 
-from kiwi_stackbuild_plugin.errors import KiwiStashSystemFailed
-from kiwi_stackbuild_plugin.terminal import guarded_log
+from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
+from kiwi_stackbuild_plugin.host.terminal import guarded_log
 
 log = logging.getLogger('kiwi')
 

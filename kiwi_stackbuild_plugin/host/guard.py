@@ -14,8 +14,8 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
-from kiwi_stackbuild_plugin.errors import KiwiStashRootInvalid
-from kiwi_stackbuild_plugin.tool_writes import Write, find_writes
+from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.host.tool_writes import Write, find_writes
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 #: events with the paths among their arguments, and those of directories that

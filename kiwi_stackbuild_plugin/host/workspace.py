@@ -13,10 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Iterator, List, Optional, Set, Tuple
 
-from kiwi_stackbuild_plugin.command import remove_tree
-from kiwi_stackbuild_plugin.errors import (
-    KiwiStashTargetInvalid, KiwiStashToolFailed
-)
+from kiwi_stackbuild_plugin.host.command import remove_tree
+from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, KiwiStashToolFailed
 
 log = logging.getLogger('kiwi')
 

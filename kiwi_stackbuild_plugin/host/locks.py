@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import Iterator, Tuple
 
-from kiwi_stackbuild_plugin.errors import KiwiStashLocked, KiwiStashSystemFailed
+from kiwi_stackbuild_plugin.host.errors import KiwiStashLocked, KiwiStashSystemFailed
 
 #: below /run/lock anybody may make directories, in these only root; the second
 #: where there is no /run, or none to write to

@@ -13,11 +13,11 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Iterator
 
-from kiwi_stackbuild_plugin.errors import on_one_line, printable
+from kiwi_stackbuild_plugin.host.errors import on_one_line, printable
 
 log = logging.getLogger('kiwi')
 
-_OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def guard_terminal() -> None:

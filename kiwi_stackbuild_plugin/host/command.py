@@ -15,8 +15,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Optional, Sequence
 
-from kiwi_stackbuild_plugin.errors import KiwiStashToolFailed
-from kiwi_stackbuild_plugin.mounts import mount_points
+from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.mounts import mount_points
 
 log = logging.getLogger('kiwi')
 
