@@ -13,8 +13,8 @@ import stat
 import struct
 from typing import Iterable, Iterator, Set
 
-from kiwi_stackbuild_plugin.delta import Change
-from kiwi_stackbuild_plugin.entry import Entry
+from kiwi_stackbuild_plugin.tree.delta import Change
+from kiwi_stackbuild_plugin.tree.entry import Entry
 
 ACCESS, DEFAULT = 'system.posix_acl_access', 'system.posix_acl_default'
 

@@ -11,7 +11,8 @@ from typing import Dict, FrozenSet, Iterable, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.description import read_file
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
-from kiwi_stackbuild_plugin.tree import open_below, resolve_links
+from kiwi_stackbuild_plugin.tree.opening import open_below
+from kiwi_stackbuild_plugin.tree.scan import resolve_links
 
 #: kiwi 9 calls "dnf"; 10 and later "dnf4" if that is there, else "dnf-3", for
 #: "dnf" too, and never dnf itself, which may be dnf5

@@ -32,12 +32,12 @@ from kiwi_stackbuild_plugin.remember import (
     built_as, copy_stashed, find_described, remembered
 )
 from kiwi_stackbuild_plugin.request import StackbuildRequest
-from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.root_import import (
     copy_tree, replace_description, wipe_description
 )
 from kiwi_stackbuild_plugin.stacking import Step
 from kiwi_stackbuild_plugin.target import Target
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 log = logging.getLogger('kiwi')
 

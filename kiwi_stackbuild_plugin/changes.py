@@ -8,18 +8,18 @@ from contextlib import ExitStack
 from typing import Callable, Iterator, Optional
 
 from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import Delta, Trust, compare
-from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.extras import amend
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.index import IndexDamaged, read_index
 from kiwi_stackbuild_plugin.path_limit import longest_path
-from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.resolve import Base, extras_of
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.selection import storable
 from kiwi_stackbuild_plugin.source import RootTree
+from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.selection import storable
 
 log = logging.getLogger('kiwi')
 

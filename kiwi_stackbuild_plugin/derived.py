@@ -14,7 +14,7 @@ from kiwi_stackbuild_plugin.description import CONFIG, parse_xml, read_file
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
-from kiwi_stackbuild_plugin.tree import open_below
+from kiwi_stackbuild_plugin.tree.opening import open_below
 
 _IMPORTED_ROOT = b'image/imported_root'
 

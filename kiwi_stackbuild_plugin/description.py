@@ -18,7 +18,8 @@ from kiwi_stackbuild_plugin.description_names import (
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
-from kiwi_stackbuild_plugin.tree import Exclusion, open_below, scan
+from kiwi_stackbuild_plugin.tree.opening import open_below
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan
 
 IMAGE_DIR = b'image'
 CONFIG = b'image/config.xml'

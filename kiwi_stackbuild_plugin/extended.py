@@ -28,7 +28,8 @@ from kiwi_stackbuild_plugin.host.errors import (
 from kiwi_stackbuild_plugin.keyed import WHOLE, Built
 from kiwi_stackbuild_plugin.merging import Place, merge
 from kiwi_stackbuild_plugin.scripts import Script, merge_scripts
-from kiwi_stackbuild_plugin.tree import open_below, scan
+from kiwi_stackbuild_plugin.tree.opening import open_below
+from kiwi_stackbuild_plugin.tree.scan import scan
 
 log = logging.getLogger('kiwi')
 

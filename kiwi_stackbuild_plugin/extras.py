@@ -20,9 +20,9 @@ from typing import (
     Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 )
 
-from kiwi_stackbuild_plugin.entry import Entry, Xattrs
-from kiwi_stackbuild_plugin.host.errors import printable, printable_path
-from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
+from kiwi_stackbuild_plugin.tree.entry import Entry, Xattrs
+from kiwi_stackbuild_plugin.tree.opening import open_below
+from kiwi_stackbuild_plugin.tree.scan import read_xattrs
 
 log = logging.getLogger('kiwi')
 
@@ -242,18 +242,3 @@ def _amended(entry: Entry, extra: Extra) -> Entry:
             values.items(), key=lambda pair: os.fsencode(pair[0])
         )))
     return entry
-
-
-def set_xattrs(where: bytes, path: bytes, xattrs: Xattrs) -> None:
-    """Set attributes of a name, not of what it links to; say which do not go.
-
-    :param path: the name, for the messages
-    """
-    for key, value in xattrs:
-        try:
-            os.setxattr(where, key, value, follow_symlinks=False)
-        except OSError as issue:
-            log.warning(
-                '%s: not all of it restored: %s: %s', printable_path(path),
-                printable(key), issue.strerror
-            )

@@ -29,7 +29,7 @@ from kiwi_stackbuild_plugin.host.errors import (
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.new_image import put_together
-from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 log = logging.getLogger('kiwi')
 

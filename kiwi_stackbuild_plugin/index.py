@@ -17,9 +17,9 @@ from typing import IO, Iterator, Optional
 
 import zstandard
 
-from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.packing import LENGTH, receive
-from kiwi_stackbuild_plugin.tree import Exclusion
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.rows import LENGTH, receive
+from kiwi_stackbuild_plugin.tree.scan import Exclusion
 from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')

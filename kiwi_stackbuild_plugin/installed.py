@@ -8,7 +8,7 @@ import shutil
 from typing import Callable, Dict, Iterator, Optional, Set
 
 from kiwi_stackbuild_plugin.host.command import run_command
-from kiwi_stackbuild_plugin.tree import open_below
+from kiwi_stackbuild_plugin.tree.opening import open_below
 
 _DPKG_STATUS = b'var/lib/dpkg/status'
 _APK_INSTALLED = (b'lib/apk/db/installed', b'usr/lib/apk/db/installed')

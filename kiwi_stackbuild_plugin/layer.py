@@ -21,11 +21,11 @@ from typing import (
 import zstandard
 
 from kiwi_stackbuild_plugin.acl import with_plain_acls
-from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, Change
-from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTreeChanged
 from kiwi_stackbuild_plugin.tarstream import END, pack_entry, pack_whiteout, padding
-from kiwi_stackbuild_plugin.tree import open_below
+from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, Change
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.opening import open_below
 
 #: OCI image spec, layer.md
 TAR_TYPE = 'application/vnd.oci.image.layer.v1.tar'

@@ -22,9 +22,8 @@ from kiwi_stackbuild_plugin.base_facts import MANAGERS
 from kiwi_stackbuild_plugin.bootstrap import after_load, join_bootstrap
 from kiwi_stackbuild_plugin.installed import installed_packages, missed_by_apt
 from kiwi_stackbuild_plugin.merging import Place
-from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.scripts import Script
-from kiwi_stackbuild_plugin.tree import open_below
+from kiwi_stackbuild_plugin.tree.opening import open_below, open_tree
 
 log = logging.getLogger('kiwi')
 

@@ -16,7 +16,7 @@ from typing import Iterator, Optional
 
 from kiwi_stackbuild_plugin.description import IMAGE_DIR, read_file
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
-from kiwi_stackbuild_plugin.tree import open_below
+from kiwi_stackbuild_plugin.tree.opening import open_below
 
 log = logging.getLogger('kiwi')
 

@@ -11,8 +11,8 @@ from kiwi_stackbuild_plugin.description import (
 )
 from kiwi_stackbuild_plugin.extended import copy_description
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.stacking import Step
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 log = logging.getLogger('kiwi')
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence
 
-from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Change
 from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.text import human_size
 from kiwi_stackbuild_plugin.layer import Layer
 from kiwi_stackbuild_plugin.resolve import Base
+from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, PARENT, Change
 
 #: directories and files in the summary of a dry run
 _SHOWN = 10

@@ -12,16 +12,16 @@ from typing import Callable, Iterator, List, Optional, Tuple
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.description import BASE_FILES, EXCLUDE_FILES, read_excludes
-from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashNotStorable, KiwiStashRootInvalid,
     printable_path
 )
 from kiwi_stackbuild_plugin.host.mounts import find_mounts
-from kiwi_stackbuild_plugin.prefetch import scan_ahead
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.selection import make_exclusion, storable
-from kiwi_stackbuild_plugin.tree import Exclusion
+from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import Exclusion
+from kiwi_stackbuild_plugin.tree.selection import make_exclusion, storable
 
 log = logging.getLogger('kiwi')
 

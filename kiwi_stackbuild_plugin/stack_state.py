@@ -12,12 +12,14 @@ import stat
 from dataclasses import dataclass, field
 from typing import Dict, Iterator, Mapping, Optional, Set, Tuple
 
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import ADDED, PARENT, Change, Delta, parents_of, place_of
-from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid, printable_path
-from kiwi_stackbuild_plugin.same import same_metadata
-from kiwi_stackbuild_plugin.tree import TreeReader, open_below, resolve_links
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import (
+    ADDED, PARENT, Change, Delta, parents_of, place_of, same_metadata
+)
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.opening import open_below
+from kiwi_stackbuild_plugin.tree.scan import TreeReader, resolve_links
 
 #: what each stash has of its own; which one is built is another matter
 _OWN = (b'image', b'.profile', b'.kconfig')

@@ -9,18 +9,20 @@ from dataclasses import dataclass, field
 from typing import List, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, Delta, Trust, compare, whole_tree
 from kiwi_stackbuild_plugin.extras import Extras, amend
 from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.new_image import store_chain
-from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.resolve import extras_of
-from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.stack_state import StackState
-from kiwi_stackbuild_plugin.tree import TreeReader, scan
+from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import (
+    ADDED, CHANGED, Delta, Trust, compare, whole_tree
+)
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import TreeReader, scan
 
 log = logging.getLogger('kiwi')
 

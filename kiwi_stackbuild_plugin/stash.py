@@ -15,15 +15,12 @@ from kiwi_stackbuild_plugin import labels, store
 from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.changes import find_changes
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
-from kiwi_stackbuild_plugin.delta import Change, Delta, whole_tree
 from kiwi_stackbuild_plugin.derived import container_layers, imported_label
 from kiwi_stackbuild_plugin.description import RootDescription, read_root_description
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.documents import ImageDocuments
-from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.exports import export_all
 from kiwi_stackbuild_plugin.extras import Extras, can_carry, encode, find_root_extra, watch
-from kiwi_stackbuild_plugin.files import tree_size
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, printable, printable_path
 )
@@ -39,7 +36,6 @@ from kiwi_stackbuild_plugin.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, container_below, store_image
 from kiwi_stackbuild_plugin.path_limit import longest_path
-from kiwi_stackbuild_plugin.prefetch import ScanAhead
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.reference import check_stash_name
 from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
@@ -48,6 +44,10 @@ from kiwi_stackbuild_plugin.source import RootTree, open_root, report_findings
 from kiwi_stackbuild_plugin.stash_labels import (
     chain_is_beyond_use, chain_is_full, chain_limit, parse_labels
 )
+from kiwi_stackbuild_plugin.tree.ahead import ScanAhead
+from kiwi_stackbuild_plugin.tree.delta import Change, Delta, whole_tree
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.scan import tree_size
 from kiwi_stackbuild_plugin.verify import verify
 
 log = logging.getLogger('kiwi')

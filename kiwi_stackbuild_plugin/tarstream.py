@@ -11,8 +11,8 @@ import os
 import stat
 from typing import List, Tuple
 
-from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.extras import split_xattrs
+from kiwi_stackbuild_plugin.tree.entry import Entry
 
 BLOCK = 512
 #: two zero blocks end an archive

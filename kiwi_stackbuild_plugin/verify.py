@@ -6,16 +6,16 @@ import logging
 import os
 
 from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import PARENT, Trust, compare
 from kiwi_stackbuild_plugin.extras import amend
 from kiwi_stackbuild_plugin.host.errors import KiwiStashVerifyFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.path_limit import longest_path
-from kiwi_stackbuild_plugin.prefetch import scan_ahead
 from kiwi_stackbuild_plugin.resolve import extras_of
-from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.source import RootTree
+from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import PARENT, Trust, compare
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 log = logging.getLogger('kiwi')
 

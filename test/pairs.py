@@ -7,11 +7,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import Delta, Trust, compare
 from kiwi_stackbuild_plugin.layer import write_layer
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
 
 DISTRUST = Trust()
 

@@ -9,12 +9,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from kiwi_stackbuild_plugin.apply import apply_delta
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import Delta, Trust, compare, whole_tree
-from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.stack_state import Placement, StackState
-from kiwi_stackbuild_plugin.tree import TreeReader, scan
+from kiwi_stackbuild_plugin.tree.apply import apply_delta
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare, whole_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import TreeReader, scan
 
 #: path to 'd' for a directory, '> target' for a link, else the content of a file
 Model = Dict[str, str]

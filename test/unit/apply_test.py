@@ -9,11 +9,11 @@ from typing import Dict
 
 import pytest
 
-from kiwi_stackbuild_plugin.apply import apply_delta
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import Delta, Trust, compare, whole_tree
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.apply import apply_delta
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare, whole_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
 from trees import describe
 from zoo import make_zoo, set_time, write
 

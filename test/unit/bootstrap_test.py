@@ -15,7 +15,7 @@ from kiwi.repository.apt import RepositoryApt
 from kiwi_stackbuild_plugin import base_facts
 from kiwi_stackbuild_plugin.base_facts import MANAGERS, read_facts
 from kiwi_stackbuild_plugin.bootstrap import is_bootstrapped, without_bootstrap
-from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 #: kiwi 10 and later tell dnf4 and dnf5 apart
 TELLS_DNF = find_spec('kiwi.package_manager.dnf4') is not None

@@ -17,7 +17,7 @@ from kiwi_stackbuild_plugin.bootstrap import join_bootstrap, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_architecture, check_packages
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 TEXT = '''<image schemaversion="7.4" name="x">
   <description type="system">

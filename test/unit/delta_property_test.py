@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiwi_stackbuild_plugin.apply import apply_delta
-from kiwi_stackbuild_plugin.delta import PARENT, Delta, Trust, whole_tree
 from kiwi_stackbuild_plugin.layer import write_layer
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.apply import apply_delta
+from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, whole_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
 from mutations import OPERATIONS, Operation, mutate
 from oracle import apply_layer, read_layer
 from pairs import copy, find_delta, moment_of, write_delta

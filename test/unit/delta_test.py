@@ -8,9 +8,9 @@ from typing import Any, Callable, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.delta import CHANGED, Trust, compare
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.delta import CHANGED, Trust, compare
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
 from pairs import copy, find_delta, moment_of
 from zoo import acl, set_time, write
 

@@ -22,7 +22,7 @@ from kiwi_stackbuild_plugin.extended import link_beside
 from kiwi_stackbuild_plugin.extension import Extension
 from kiwi_stackbuild_plugin.extension_schema import RNG, kiwi_schema
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 #: '@' stands for a name
 PLACES = {

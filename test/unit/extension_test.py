@@ -16,7 +16,7 @@ from kiwi_stackbuild_plugin.extension import Extension, find_description, read_e
 from kiwi_stackbuild_plugin.extension_schema import schema_version
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.merging import merge
-from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 STASHED = '''<image schemaversion="7.4" name="base">
   <description type="system">

@@ -17,9 +17,9 @@ from kiwi_stackbuild_plugin.extras import (
     ROOT, Extra, Extras, amend, decode, encode, find_root_extra, split_xattrs, watch
 )
 from kiwi_stackbuild_plugin.restore import report_lost, restore_extras, restore_root
-from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.root_import import copy_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
 from trees import describe
 from zoo import MOMENTS, acl, holes, make_sparse, set_time, write
 

@@ -39,9 +39,9 @@ from kiwi_stackbuild_plugin.parsing import (
 from kiwi_stackbuild_plugin.record import read_record
 from kiwi_stackbuild_plugin.reference import check_stash_name, parse_reference
 from kiwi_stackbuild_plugin.restore import restore_extras
-from kiwi_stackbuild_plugin.root_directory import open_tree
 from kiwi_stackbuild_plugin.stash_labels import parse_labels
 from kiwi_stackbuild_plugin.tool_message import explain
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 EXAMPLES = int(os.environ.get('KIWI_STASH_TEST_FUZZ', '60'))
 FUZZ = settings(

@@ -8,11 +8,11 @@ from typing import Any, Dict, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import ADDED, CHANGED, PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.layer import write_layer
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, PARENT, Delta, Trust, compare
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
 from oracle import apply_layer
 from trees import describe
 

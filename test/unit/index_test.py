@@ -12,11 +12,11 @@ from typing import Iterator, List
 import pytest
 import zstandard
 from kiwi_stackbuild_plugin import index
-from kiwi_stackbuild_plugin.entry import Entry, Row, named
 from kiwi_stackbuild_plugin.index import IndexDamaged, IndexWriter, read_index
-from kiwi_stackbuild_plugin.packing import LENGTH, send, send_batch
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import Exclusion, scan_rows
+from kiwi_stackbuild_plugin.tree.entry import Entry, Row, named
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.rows import LENGTH, send, send_batch
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan_rows
 from trees import make_root
 
 IMAGE = 'a' * 64

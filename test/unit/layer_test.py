@@ -14,11 +14,11 @@ import pytest
 import zstandard
 
 from kiwi_stackbuild_plugin import layer as module
-from kiwi_stackbuild_plugin.delta import ADDED, Change, whole_tree
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTreeChanged
 from kiwi_stackbuild_plugin.layer import Layer, write_layer
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.delta import ADDED, Change, whole_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
 from oracle import apply_layer, read_layer, unpacked
 from trees import describe
 from zoo import acl, write
@@ -91,9 +91,9 @@ def test_memory_does_not_grow_with_processors(
     program = f'''
 import os, re, sys
 os.cpu_count = lambda: {count}
-from kiwi_stackbuild_plugin.delta import whole_tree
+from kiwi_stackbuild_plugin.tree.delta import whole_tree
 from kiwi_stackbuild_plugin.layer import write_layer
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.scan import scan
 fd = os.open(sys.argv[1], os.O_RDONLY)
 write_layer(sys.argv[2], fd, (), whole_tree(scan(fd)))
 print(int(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1]) >> 10)

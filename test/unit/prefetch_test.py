@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Set
 
 import pytest
-from kiwi_stackbuild_plugin import packing, prefetch, scanner
 from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
-from kiwi_stackbuild_plugin.prefetch import ScanAhead, read_ahead, scan_ahead
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import Exclusion, scan, scan_rows, sort_key
+from kiwi_stackbuild_plugin.tree import ahead as ahead_module, rows, worker
+from kiwi_stackbuild_plugin.tree.ahead import ScanAhead, read_ahead, scan_ahead
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan, scan_rows, sort_key
 from trees import make_root
 
 
@@ -70,9 +70,9 @@ def test_failure_comes_after_what_was_found(big_root: int) -> None:
         raise PermissionError(13, 'not for you')
 
     stream = io.BytesIO()
-    packing.send(stream, failing())  # type: ignore[arg-type]
+    rows.send(stream, failing())  # type: ignore[arg-type]
     stream.seek(0)
-    entries = packing.receive(stream.read(4), stream)
+    entries = rows.receive(stream.read(4), stream)
     assert len([next(entries) for _ in range(512)]) == 512
     with pytest.raises(PermissionError, match='not for you'):
         list(entries)
@@ -81,21 +81,21 @@ def test_failure_comes_after_what_was_found(big_root: int) -> None:
 def test_child_that_cannot_start_costs_only_the_lead(
     big_root: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prefetch, '_PROGRAM', 'import os; os._exit(3) # %s')
+    monkeypatch.setattr(ahead_module, '_PROGRAM', 'import os; os._exit(3) # %s')
     ahead = [entry.path for entry in scan_ahead(big_root)]
     assert ahead == [entry.path for entry in scan(big_root)]
 
 
 @pytest.mark.parametrize('cut', [
-    1, packing.LENGTH - 1, packing.LENGTH, packing.LENGTH + 1, -1, -9, -20
+    1, rows.LENGTH - 1, rows.LENGTH, rows.LENGTH + 1, -1, -9, -20
 ])
 def test_child_that_dies_within_a_batch_is_an_error(big_root: int, cut: int) -> None:
     """What was sent ends in a length, after one, or within what it announces."""
     stream = io.BytesIO()
-    packing.send(stream, list(scan_rows(big_root))[:600])
+    rows.send(stream, list(scan_rows(big_root))[:600])
     sent = io.BytesIO(stream.getvalue()[:cut])
-    with pytest.raises(packing.Truncated):
-        list(packing.receive(sent.read(packing.LENGTH), sent))
+    with pytest.raises(rows.Truncated):
+        list(rows.receive(sent.read(rows.LENGTH), sent))
 
 
 @pytest.mark.parametrize(('end', 'told'), [
@@ -105,7 +105,7 @@ def test_child_that_dies_within_a_batch_is_an_error(big_root: int, cut: int) -> 
 def test_how_a_child_died_is_told(
     big_root: int, monkeypatch: pytest.MonkeyPatch, end: str, told: str, sent: bytes
 ) -> None:
-    monkeypatch.setattr(prefetch, '_PROGRAM', (
+    monkeypatch.setattr(ahead_module, '_PROGRAM', (
         f'import os; os.read(0, 1 << 16); os.write(1, {sent!r}); {end} # %s'
     ))
     with pytest.raises(KiwiStashSystemFailed, match=f'scans was ended {told}'):
@@ -116,7 +116,7 @@ def test_how_a_child_died_is_told(
 def test_python_that_cannot_be_started_again_costs_only_the_lead(
     big_root: int, monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
-    monkeypatch.setattr(prefetch.sys, 'executable', executable)
+    monkeypatch.setattr(ahead_module.sys, 'executable', executable)
     with read_ahead(big_root):
         ahead = [entry.path for entry in scan_ahead(big_root)]
     assert ahead == [entry.path for entry in scan(big_root)]
@@ -134,13 +134,13 @@ def test_modules_of_old_beside_us_do_no_harm(
     site = tmp_path / folder
     site.mkdir()
     (site / f'{name}.py').write_text('raise SystemExit(1)')
-    (site / 'kiwi_stackbuild_plugin').symlink_to(Path(prefetch.__file__).parent)
-    monkeypatch.setattr(prefetch, '__file__', str(site / 'kiwi_stackbuild_plugin/prefetch.py'))
+    (site / 'kiwi_stackbuild_plugin').symlink_to(Path(ahead_module.__file__).parent)
+    monkeypatch.setattr(ahead_module, '__file__', str(site / 'kiwi_stackbuild_plugin/prefetch.py'))
 
     def not_here(*_: object) -> object:
         raise AssertionError('no child')
     expected = [entry.path for entry in scan(big_root)]
-    monkeypatch.setattr(prefetch, 'scan', not_here)
+    monkeypatch.setattr(ahead_module, 'scan', not_here)
     assert [entry.path for entry in scan_ahead(big_root)] == expected
 
 
@@ -182,14 +182,14 @@ def test_reading_ahead_touches_regular_files_only_and_ends(
         (root / f'below/deep/{number}').write_bytes(b'x' * 8192)
     fd = open_tree(str(root))
     opened: Set[bytes] = set()
-    monkeypatch.setattr(scanner, '_ask_for', opened.add)
+    monkeypatch.setattr(worker, '_ask_for', opened.add)
     read_end, write_end = os.pipe()
     os.write(write_end, marshal.dumps((fd, os.getppid())))
     os.close(write_end)
     monkeypatch.chdir(tmp_path)
     with open(read_end, 'rb') as job:
-        monkeypatch.setattr(scanner.sys, 'stdin', SimpleNamespace(buffer=job))
-        scanner.warm()
+        monkeypatch.setattr(worker.sys, 'stdin', SimpleNamespace(buffer=job))
+        worker.warm()
     assert opened == {b'./below/deep/%d' % number for number in range(50)}
     os.close(fd)
 

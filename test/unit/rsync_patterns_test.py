@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.selection import make_exclusion
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
+from kiwi_stackbuild_plugin.tree.selection import make_exclusion
 
 EXAMPLES = int(os.environ.get('KIWI_STASH_TEST_FUZZ', '60'))
 NAMES = ('a', 'b', 'ab', 'a.txt', '.a', '*', '[', '\\', 'a-', ']a', 'a*', 'Z1', '\n', 'é')

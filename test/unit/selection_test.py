@@ -10,11 +10,11 @@ from typing import Any, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.selection import make_exclusion, storable
-from kiwi_stackbuild_plugin.tree import Exclusion, scan
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan
+from kiwi_stackbuild_plugin.tree.selection import make_exclusion, storable
 from zoo import make_deep, make_socket, write
 
 

@@ -57,7 +57,7 @@ def test_tool_does_not_ignore_what_we_ignore() -> None:
 CLOSED = '''
 import os
 from kiwi_stackbuild_plugin.host.command import run_command
-from kiwi_stackbuild_plugin.prefetch import scan_ahead
+from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 with clean_exit():
     fd = os.open('.', os.O_RDONLY)

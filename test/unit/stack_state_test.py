@@ -10,12 +10,12 @@ from typing import Dict, Iterator, List, Optional
 
 import pytest
 
-from kiwi_stackbuild_plugin.apply import apply_delta
-from kiwi_stackbuild_plugin.content import ContentComparer
-from kiwi_stackbuild_plugin.delta import Trust, compare
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import scan
+from kiwi_stackbuild_plugin.tree.apply import apply_delta
+from kiwi_stackbuild_plugin.tree.content import ContentComparer
+from kiwi_stackbuild_plugin.tree.delta import Trust, compare
+from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.scan import scan
 from stacks import Model, Stack, changed, read
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiwi_stackbuild_plugin.entry import Entry, Status
 from kiwi_stackbuild_plugin.extras import can_carry
 from kiwi_stackbuild_plugin.tarstream import BLOCK, END, pack_entry, pack_whiteout, padding
+from kiwi_stackbuild_plugin.tree.entry import Entry, Status
 
 SECOND = 10**9
 

@@ -11,13 +11,11 @@ from typing import Any, List
 
 import pytest
 
-from kiwi_stackbuild_plugin import tree as module
-from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
-from kiwi_stackbuild_plugin.root_directory import open_tree
-from kiwi_stackbuild_plugin.tree import (
-    Exclusion, open_below, read_xattrs, scan, sort_key, working_directory
-)
+from kiwi_stackbuild_plugin.tree.scan import scan as module
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.opening import open_below, open_tree, working_directory
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, read_xattrs, scan, sort_key
 from trees import describe
 from zoo import make_deep, make_zoo, write
 

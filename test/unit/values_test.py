@@ -23,7 +23,7 @@ from kiwi_stackbuild_plugin.layout import add_image, make_layout
 from kiwi_stackbuild_plugin.reference import (
     check_stash_name, name_problem, parse_reference, tag_problem
 )
-from kiwi_stackbuild_plugin.root_directory import open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 DIGEST = 'sha256:' + 'a' * 64
 

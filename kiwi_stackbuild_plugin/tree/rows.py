@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import marshal
 from itertools import islice
-from typing import (
-    IO, Any, Iterable, Iterator, List, Optional, Protocol, Tuple
-)
+from typing import IO, Any, Iterable, Iterator, List, Optional, Protocol, Tuple
 
-from kiwi_stackbuild_plugin.entry import Entry, Row, named
+from kiwi_stackbuild_plugin.tree.entry import Entry, Row, named
 
 BATCH = 512
 LENGTH = 4

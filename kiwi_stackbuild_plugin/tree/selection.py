@@ -7,8 +7,8 @@ import re
 import stat
 from typing import Callable, Iterable, Iterator, List, Optional, Set, Tuple
 
-from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.tree import Exclusion
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.scan import Exclusion
 
 #: no storage is so deep down that it cannot unpack a path of so many bytes
 _SAFE_LENGTH = 2048

@@ -7,9 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
-from kiwi_stackbuild_plugin.files import walk_files
-from kiwi_stackbuild_plugin.packing import send
-from kiwi_stackbuild_plugin.tree import Exclusion, scan_rows
+from kiwi_stackbuild_plugin.tree.rows import send
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan_rows, walk_files
 
 #: no more of a file, in bytes; the kernel reads ahead of who has begun
 _BEGINNING = 1 << 24

@@ -9,17 +9,17 @@ import sys
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Optional
 
-from kiwi_stackbuild_plugin.entry import Entry
 from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
-from kiwi_stackbuild_plugin.packing import LENGTH, Sink, Truncated, receive
-from kiwi_stackbuild_plugin.tree import EVERYTHING, Exclusion, scan
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.rows import LENGTH, Sink, Truncated, receive
+from kiwi_stackbuild_plugin.tree.scan import EVERYTHING, Exclusion, scan
 
 #: a new interpreter, not a fork: a fork of a process that has had threads can
 #: hang; with our module path and nothing else of the environment. Python's own
 #: modules come first in it: there may be old ones of the same name beside us
 _PROGRAM = (
     'import marshal, sys; sys.path += marshal.load(sys.stdin.buffer); '
-    'from kiwi_stackbuild_plugin import scanner; scanner.%s()'
+    'from kiwi_stackbuild_plugin.tree import worker; worker.%s()'
 )
 
 
@@ -116,7 +116,7 @@ def _start(root_fd: int, exclusion: Exclusion) -> Optional[subprocess.Popen[byte
 
 
 def _begin(task: str, root_fd: int, *job: Any) -> Optional[subprocess.Popen[bytes]]:
-    """Start a function of scanner; a directory and values are its job.
+    """Start a function of worker; a directory and values are its job.
 
     :returns: None where Python itself cannot be started again
     """
@@ -149,5 +149,5 @@ def _stop(child: Optional[subprocess.Popen[bytes]]) -> None:
 
 def _module_path() -> List[str]:
     """Return where we are, for an editable install is not in sys.path, and that."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    here = os.path.abspath(f'{os.path.dirname(__file__)}/../..')
     return [here, *(path for path in sys.path if isinstance(path, str))]

@@ -11,12 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import (
-    Callable, FrozenSet, Iterator, List, NamedTuple, Optional, Pattern, Tuple
+    AnyStr, Callable, FrozenSet, Iterator, List, NamedTuple, Optional, Pattern,
+    Tuple
 )
 
-from kiwi_stackbuild_plugin.entry import Entry, Row, Status, Xattrs, named, status_row
+from kiwi_stackbuild_plugin.tree.entry import Entry, Row, Status, Xattrs, named, status_row
+from kiwi_stackbuild_plugin.tree.opening import DIRECTORY_FLAGS, open_below, open_current
 
 #: attributes of any other name are properties that a file system has or makes up:
 #: btrfs.compression, system.nfs4_acl, ceph.dir.layout, ...; see xattr(7)
@@ -27,7 +29,6 @@ _FOREIGN_XATTRS = ('security.selinux', *(
         'origin', 'impure', 'nlink', 'upper', 'uuid', 'protattr'
     )
 ))
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: nothing is scanned below a longer path: no storage can unpack that one
 _PATH_MAX = 4095
 _CHUNK = 1024
@@ -61,33 +62,6 @@ def sort_key(path: bytes) -> bytes:
     return path.replace(b'/', b'\0')
 
 
-def open_below(root_fd: int, path: bytes, flags: int = _DIRECTORY) -> int:
-    """Open a path below a directory, following no link on the way.
-
-    :param flags: flags of the last step; O_NOFOLLOW is always added
-    :returns: file descriptor, to be closed by the caller
-    :raises OSError: ELOOP or ENOTDIR where a link is in the way
-    """
-    names = path.split(b'/') if path else [b'.']
-    fd = root_fd
-    try:
-        for name in names[:-1]:
-            if name in (b'..', b''):
-                raise OSError(errno.EINVAL, 'not a plain path', path)
-            step = os.open(name, _DIRECTORY, dir_fd=fd)
-            if fd != root_fd:
-                os.close(fd)
-            fd = step
-        if names[-1] in (b'..', b''):
-            raise OSError(errno.EINVAL, 'not a plain path', path)
-        return os.open(
-            names[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd
-        )
-    finally:
-        if fd != root_fd:
-            os.close(fd)
-
-
 def resolve_links(
     path: bytes, link_at: Callable[[bytes], Optional[bytes]]
 ) -> Optional[bytes]:
@@ -117,29 +91,6 @@ def resolve_links(
     return b'/'.join(done)
 
 
-@contextmanager
-def working_directory(fd: int) -> Iterator[None]:
-    """Make a directory the current one for a block, then go back.
-
-    There is no listxattrat(2) before Linux 6.13; names relative to the current
-    directory are the fast way to read xattrs without following links.
-    """
-    back = _open_current()
-    try:
-        os.fchdir(fd)
-        yield
-    finally:
-        os.fchdir(back)
-        os.close(back)
-
-
-def _open_current() -> int:
-    try:
-        return os.open('.', os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return os.open('/', os.O_PATH | os.O_CLOEXEC)
-
-
 def scan(root_fd: int, exclusion: Exclusion = EVERYTHING) -> Iterator[Entry]:
     """Yield every entry below a directory, in order.
 
@@ -152,7 +103,7 @@ def scan(root_fd: int, exclusion: Exclusion = EVERYTHING) -> Iterator[Entry]:
 def scan_rows(root_fd: int, exclusion: Exclusion = EVERYTHING) -> Iterator[Row]:
     """Yield what scan does, as plain rows."""
     pending: List[_Level] = []
-    back = _open_current()
+    back = open_current()
     fd: Optional[int] = os.dup(root_fd)
     prefix = b''
     try:
@@ -206,7 +157,7 @@ def _open_child(
     try:
         if parent is None:
             return open_below(root_fd, path)
-        return os.open(path.rpartition(b'/')[2], _DIRECTORY, dir_fd=parent)
+        return os.open(path.rpartition(b'/')[2], DIRECTORY_FLAGS, dir_fd=parent)
     except OSError as issue:
         if issue.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
@@ -311,3 +262,30 @@ class TreeReader:
         if self._parent_fd is not None:
             os.close(self._parent_fd)
             self._parent_fd = None
+
+
+def walk_files(top: AnyStr) -> Iterator[os.DirEntry[AnyStr]]:
+    """Yield the regular files below a directory, fast and rough, in any order.
+
+    What cannot be read is passed over: the scan will meet it itself.
+    """
+    pending = [top]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        yield entry
+        except OSError:
+            continue
+
+
+def tree_size(root: str) -> int:
+    """Return the bytes of all regular files below a directory, fast and rough."""
+    total = 0
+    for entry in walk_files(root):
+        with suppress(FileNotFoundError):
+            total += entry.stat(follow_symlinks=False).st_size
+    return total

@@ -2,17 +2,18 @@
 """The difference of two trees: pure, two scans in, changes out."""
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from typing import (
     Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set,
     Tuple
 )
 
-from kiwi_stackbuild_plugin.entry import Entry, Inode
-from kiwi_stackbuild_plugin.same import same_but_rounded, same_metadata
-from kiwi_stackbuild_plugin.tree import sort_key
+from kiwi_stackbuild_plugin.tree.entry import Entry, Inode
+from kiwi_stackbuild_plugin.tree.scan import sort_key
 
 ADDED, CHANGED, PARENT = 'A', 'C', 'P'
+_SECOND = 10**9
 
 
 class Change(NamedTuple):
@@ -269,3 +270,25 @@ class _Comparison:
             and not item.base.is_dir else None for item in group
         }
         return sources.pop() if len(sources) == 1 else None
+
+
+def same_metadata(old: Entry, new: Entry) -> bool:
+    """Tell whether two entries agree in all but mtime and content."""
+    one, two = old.stat, new.stat
+    if one.st_mode != two.st_mode or one.st_uid != two.st_uid \
+            or one.st_gid != two.st_gid or old.xattrs != new.xattrs:
+        return False
+    if stat.S_ISDIR(two.st_mode):
+        return True
+    return (
+        one.st_size == two.st_size and old.target == new.target
+        and one.st_rdev == two.st_rdev
+    )
+
+
+def same_but_rounded(old: Entry, new: Entry) -> bool:
+    """Tell whether mtimes differ only by a lost fraction of a second."""
+    one, two = old.stat.st_mtime_ns, new.stat.st_mtime_ns
+    return abs(one - two) < _SECOND and (
+        one % _SECOND == 0 or two % _SECOND == 0
+    )

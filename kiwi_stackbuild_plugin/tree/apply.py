@@ -7,11 +7,11 @@ import stat
 from types import MappingProxyType
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from kiwi_stackbuild_plugin.delta import PARENT, Change, Delta, place_of
-from kiwi_stackbuild_plugin.entry import Entry
-from kiwi_stackbuild_plugin.extras import set_xattrs
 from kiwi_stackbuild_plugin.host.command import remove_tree
-from kiwi_stackbuild_plugin.tree import open_below, read_xattrs
+from kiwi_stackbuild_plugin.tree.delta import PARENT, Change, Delta, place_of
+from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.opening import open_below, set_xattrs
+from kiwi_stackbuild_plugin.tree.scan import read_xattrs
 
 _CHUNK = 1 << 20
 #: nothing is moved

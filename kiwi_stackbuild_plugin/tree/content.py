@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from kiwi_stackbuild_plugin.tree import open_below
+from kiwi_stackbuild_plugin.tree.opening import open_below
 
 _CHUNK = 1 << 20
 

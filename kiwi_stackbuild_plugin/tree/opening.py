@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Open directories and files of a tree, following no link."""
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from contextlib import contextmanager
+from typing import Iterator
+
+from kiwi_stackbuild_plugin.host.errors import (
+    KiwiStashRootInvalid, printable, printable_path
+)
+from kiwi_stackbuild_plugin.tree.entry import Xattrs
+
+log = logging.getLogger('kiwi')
+
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def open_tree(root: str) -> int:
+    """Open a root directory.
+
+    :returns: file descriptor, to be closed by the caller
+    :raises KiwiStashRootInvalid: if it is missing or no directory
+    """
+    try:
+        return os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as issue:
+        raise KiwiStashRootInvalid(
+            f'root tree {root!r}: {issue.strerror}'
+        ) from issue
+
+
+def open_below(root_fd: int, path: bytes, flags: int = DIRECTORY_FLAGS) -> int:
+    """Open a path below a directory, following no link on the way.
+
+    :param flags: flags of the last step; O_NOFOLLOW is always added
+    :returns: file descriptor, to be closed by the caller
+    :raises OSError: ELOOP or ENOTDIR where a link is in the way
+    """
+    names = path.split(b'/') if path else [b'.']
+    fd = root_fd
+    try:
+        for name in names[:-1]:
+            if name in (b'..', b''):
+                raise OSError(errno.EINVAL, 'not a plain path', path)
+            step = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
+            if fd != root_fd:
+                os.close(fd)
+            fd = step
+        if names[-1] in (b'..', b''):
+            raise OSError(errno.EINVAL, 'not a plain path', path)
+        return os.open(
+            names[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd
+        )
+    finally:
+        if fd != root_fd:
+            os.close(fd)
+
+
+@contextmanager
+def working_directory(fd: int) -> Iterator[None]:
+    """Make a directory the current one for a block, then go back.
+
+    There is no listxattrat(2) before Linux 6.13; names relative to the current
+    directory are the fast way to read xattrs without following links.
+    """
+    back = open_current()
+    try:
+        os.fchdir(fd)
+        yield
+    finally:
+        os.fchdir(back)
+        os.close(back)
+
+
+def open_current() -> int:
+    try:
+        return os.open('.', os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open('/', os.O_PATH | os.O_CLOEXEC)
+
+
+def set_xattrs(where: bytes, path: bytes, xattrs: Xattrs) -> None:
+    """Set attributes of a name, not of what it links to; say which do not go.
+
+    :param path: the name, for the messages
+    """
+    for key, value in xattrs:
+        try:
+            os.setxattr(where, key, value, follow_symlinks=False)
+        except OSError as issue:
+            log.warning(
+                '%s: not all of it restored: %s: %s', printable_path(path),
+                printable(key), issue.strerror
+            )
