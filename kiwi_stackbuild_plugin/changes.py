@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import Callable, Iterator, Optional
 
 from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.extras import amend
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.index import IndexDamaged, read_index
+from kiwi_stackbuild_plugin.layer.extras import amend
 from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.resolve import Base, extras_of
 from kiwi_stackbuild_plugin.source import RootTree

@@ -13,7 +13,7 @@ from typing import Any, List, Mapping, Optional, Union
 from kiwi_stackbuild_plugin.image import (
     CONFIG_TYPE, MANIFEST_TYPE, Document, encode, make_manifest
 )
-from kiwi_stackbuild_plugin.layer import TAR_TYPE, Layer
+from kiwi_stackbuild_plugin.layer.blob import TAR_TYPE, Layer
 
 #: name of the one image in a layout
 REFERENCE = 'stash'

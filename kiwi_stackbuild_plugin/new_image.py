@@ -19,7 +19,7 @@ from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import (
     Document, ImageInfo, fit_history, make_config, stored_layers, timestamp
 )
-from kiwi_stackbuild_plugin.layer import Layer
+from kiwi_stackbuild_plugin.layer.blob import Layer
 from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
 from kiwi_stackbuild_plugin.resolve import Base, is_own_stash
 from kiwi_stackbuild_plugin.stash_labels import (

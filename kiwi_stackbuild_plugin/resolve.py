@@ -13,7 +13,6 @@ from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.derived import imported_archive
 from kiwi_stackbuild_plugin.destination import check_docker
-from kiwi_stackbuild_plugin.extras import Extras, decode, is_sound
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
@@ -21,6 +20,7 @@ from kiwi_stackbuild_plugin.host.text import parse_moment
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import ImageInfo, oci_architecture
 from kiwi_stackbuild_plugin.labels import EXTRAS
+from kiwi_stackbuild_plugin.layer.extras import Extras, decode, is_sound
 from kiwi_stackbuild_plugin.lookup import (
     DEFAULT_LOOKUP, Lookup, check_age, fetch_copy, fetch_named, fetch_short
 )

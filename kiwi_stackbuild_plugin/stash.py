@@ -20,7 +20,6 @@ from kiwi_stackbuild_plugin.description import RootDescription, read_root_descri
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.documents import ImageDocuments
 from kiwi_stackbuild_plugin.exports import export_all
-from kiwi_stackbuild_plugin.extras import Extras, can_carry, encode, find_root_extra, watch
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, printable, printable_path
 )
@@ -30,7 +29,10 @@ from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import timestamp
 from kiwi_stackbuild_plugin.index import IndexWriter
-from kiwi_stackbuild_plugin.layer import Layer, write_layer
+from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
+from kiwi_stackbuild_plugin.layer.extras import (
+    Extras, can_carry, encode, find_root_extra, watch
+)
 from kiwi_stackbuild_plugin.layout import make_layout
 from kiwi_stackbuild_plugin.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.lookup import Lookup

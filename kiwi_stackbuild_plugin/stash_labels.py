@@ -13,7 +13,7 @@ from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.description import RootDescription
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.layer import Layer
+from kiwi_stackbuild_plugin.layer.blob import Layer
 from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')

@@ -6,9 +6,9 @@ import logging
 import os
 
 from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.extras import amend
 from kiwi_stackbuild_plugin.host.errors import KiwiStashVerifyFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.layer.extras import amend
 from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.source import RootTree

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from kiwi_stackbuild_plugin.layer import write_layer
+from kiwi_stackbuild_plugin.layer.blob import write_layer
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.opening import open_tree

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kiwi_stackbuild_plugin.layer import write_layer
+from kiwi_stackbuild_plugin.layer.blob import write_layer
 from kiwi_stackbuild_plugin.tree.apply import apply_delta
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, whole_tree
 from kiwi_stackbuild_plugin.tree.opening import open_tree

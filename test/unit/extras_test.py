@@ -12,11 +12,11 @@ from typing import Any, Dict, List, Tuple
 
 import pytest
 
-from kiwi_stackbuild_plugin import extras as module
-from kiwi_stackbuild_plugin.extras import (
+from kiwi_stackbuild_plugin.layer import extras as module
+from kiwi_stackbuild_plugin.layer.extras import (
     ROOT, Extra, Extras, amend, decode, encode, find_root_extra, split_xattrs, watch
 )
-from kiwi_stackbuild_plugin.restore import report_lost, restore_extras, restore_root
+from kiwi_stackbuild_plugin.layer.restore import report_lost, restore_extras, restore_root
 from kiwi_stackbuild_plugin.root_import import copy_tree
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import scan
@@ -82,7 +82,7 @@ def test_label_is_read_back(tmp_path: Path) -> None:
 
 def test_label_does_not_depend_on_the_locale() -> None:
     program = (
-        'from kiwi_stackbuild_plugin.extras import *;'
+        'from kiwi_stackbuild_plugin.layer.extras import *;'
         "print(encode({b'\\xc3\\xbc': Extra(-1), b'\\xff': Extra(-1)}, print))"
     )
     answers = {

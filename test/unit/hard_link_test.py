@@ -8,7 +8,7 @@ from typing import Any, Dict, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.layer import write_layer
+from kiwi_stackbuild_plugin.layer.blob import write_layer
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.opening import open_tree

@@ -12,12 +12,12 @@ from typing import Any, Dict, List, Optional
 import pytest
 
 from kiwi_stackbuild_plugin import labels
-from kiwi_stackbuild_plugin.extras import Extra
 from kiwi_stackbuild_plugin.image import ImageInfo
 from kiwi_stackbuild_plugin.labels import StashLabels, read_labels
+from kiwi_stackbuild_plugin.layer.extras import Extra
+from kiwi_stackbuild_plugin.layer.restore import restore_root
 from kiwi_stackbuild_plugin.listing import describe, format_json, format_table
 from kiwi_stackbuild_plugin.resolve import warn_of_labels
-from kiwi_stackbuild_plugin.restore import restore_root
 
 PLUGIN = Path(labels.__file__).parent
 LAYER = f'sha256:{"a" * 64}'

@@ -13,9 +13,9 @@ from typing import Any, Callable, Iterator, List, Tuple
 import pytest
 import zstandard
 
-from kiwi_stackbuild_plugin import layer as module
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTreeChanged
-from kiwi_stackbuild_plugin.layer import Layer, write_layer
+from kiwi_stackbuild_plugin.layer import blob as module
+from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
 from kiwi_stackbuild_plugin.tree.delta import ADDED, Change, whole_tree
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import scan
@@ -92,7 +92,7 @@ def test_memory_does_not_grow_with_processors(
 import os, re, sys
 os.cpu_count = lambda: {count}
 from kiwi_stackbuild_plugin.tree.delta import whole_tree
-from kiwi_stackbuild_plugin.layer import write_layer
+from kiwi_stackbuild_plugin.layer.blob import write_layer
 from kiwi_stackbuild_plugin.tree.scan import scan
 fd = os.open(sys.argv[1], os.O_RDONLY)
 write_layer(sys.argv[2], fd, (), whole_tree(scan(fd)))

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kiwi_stackbuild_plugin.extras import can_carry
-from kiwi_stackbuild_plugin.tarstream import BLOCK, END, pack_entry, pack_whiteout, padding
+from kiwi_stackbuild_plugin.layer.extras import can_carry
+from kiwi_stackbuild_plugin.layer.tar import BLOCK, END, pack_entry, pack_whiteout, padding
 from kiwi_stackbuild_plugin.tree.entry import Entry, Status
 
 SECOND = 10**9

@@ -18,7 +18,7 @@ from kiwi_stackbuild_plugin.image import (
     encode, info_from_inspect, make_config, make_manifest, oci_architecture,
     oci_descriptor
 )
-from kiwi_stackbuild_plugin.layer import Layer
+from kiwi_stackbuild_plugin.layer.blob import Layer
 from kiwi_stackbuild_plugin.layout import add_image, make_layout
 from kiwi_stackbuild_plugin.reference import (
     check_stash_name, name_problem, parse_reference, tag_problem

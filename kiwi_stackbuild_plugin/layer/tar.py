@@ -11,7 +11,7 @@ import os
 import stat
 from typing import List, Tuple
 
-from kiwi_stackbuild_plugin.extras import split_xattrs
+from kiwi_stackbuild_plugin.layer.extras import split_xattrs
 from kiwi_stackbuild_plugin.tree.entry import Entry
 
 BLOCK = 512

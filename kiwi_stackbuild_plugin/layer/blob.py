@@ -14,15 +14,13 @@ import queue
 import threading
 import zlib
 from dataclasses import dataclass
-from typing import (
-    BinaryIO, Callable, Collection, Iterable, List, Optional, Tuple
-)
+from typing import BinaryIO, Callable, Collection, Iterable, List, Optional, Tuple
 
 import zstandard
 
-from kiwi_stackbuild_plugin.acl import with_plain_acls
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTreeChanged
-from kiwi_stackbuild_plugin.tarstream import END, pack_entry, pack_whiteout, padding
+from kiwi_stackbuild_plugin.layer.acl import with_plain_acls
+from kiwi_stackbuild_plugin.layer.tar import END, pack_entry, pack_whiteout, padding
 from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, Change
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_below
@@ -281,4 +279,3 @@ class _Worker(threading.Thread):
         """Wait until all pieces are worked off."""
         self.pieces.put(None)
         self.join()
-

@@ -10,9 +10,9 @@ import struct
 import tempfile
 from typing import List, Tuple
 
-from kiwi_stackbuild_plugin.extras import ROOT, Extra, Extras
 from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import printable, printable_path
+from kiwi_stackbuild_plugin.layer.extras import ROOT, Extra, Extras
 from kiwi_stackbuild_plugin.tree.opening import open_below, set_xattrs
 from kiwi_stackbuild_plugin.tree.scan import read_xattrs, scan
 
