@@ -22,7 +22,7 @@ from kiwi_stackbuild_plugin.extension import Extension, find_description, read_e
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
 )
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.imported_root import check_container, choose_import
 from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
-from kiwi_stackbuild_plugin.stash_labels import HISTORY_TITLE
+from kiwi_stackbuild_plugin.image.labels import HISTORY_TITLE
 
 _COLUMNS = ('LAYER', 'CREATED', 'SIZE', 'ADDED', 'CHANGED', 'REMOVED', 'AUTHOR')
 _COUNTS = re.compile(

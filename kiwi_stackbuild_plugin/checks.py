@@ -11,7 +11,7 @@ from kiwi.defaults import Defaults
 from kiwi_stackbuild_plugin.base_facts import MANAGERS, BaseFacts
 from kiwi_stackbuild_plugin.bootstrap import is_bootstrapped
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.image import ImageInfo, oci_architecture
+from kiwi_stackbuild_plugin.image.image import ImageInfo, oci_architecture
 
 log = logging.getLogger('kiwi')
 

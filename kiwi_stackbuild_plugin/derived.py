@@ -2,18 +2,17 @@
 """What a root tree itself has of the container kiwi derived it from."""
 from __future__ import annotations
 
-import json
 import os
 import stat
 from contextlib import contextmanager
-from typing import Dict, FrozenSet, Iterator, Optional, Tuple, Union
+from typing import Dict, FrozenSet, Iterator, Optional
 
-from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.archive import read_archive_config
 from kiwi_stackbuild_plugin.description import CONFIG, parse_xml, read_file
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
+from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.tree.opening import open_below
 
 _IMPORTED_ROOT = b'image/imported_root'
@@ -35,16 +34,6 @@ def imported_archive(root_fd: int) -> Iterator[Optional[str]]:
         yield f'/proc/{os.getpid()}/fd/{fd}' if regular else None
     finally:
         os.close(fd)
-
-
-def container_layers(config: Union[str, bytes]) -> Tuple[str, ...]:
-    """Return the diff IDs that a config tells of, none where it is no config."""
-    try:
-        found = json.loads(config)['rootfs']['diff_ids']
-    except (ValueError, KeyError, TypeError):
-        return ()
-    whole = isinstance(found, list) and all(isinstance(one, str) for one in found)
-    return tuple(found) if whole else ()
 
 
 def derived_uris(root_fd: int) -> FrozenSet[str]:

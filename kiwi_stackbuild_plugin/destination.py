@@ -6,7 +6,9 @@ import os
 from typing import Iterable
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-from kiwi_stackbuild_plugin.reference import parse_reference, refuse_login
+from kiwi_stackbuild_plugin.image.reference import (
+    check_docker, parse_reference, refuse_login
+)
 
 _FORMS = 'docker://host/name:tag, oci-archive:file.tar or oci:directory:tag'
 
@@ -40,27 +42,6 @@ def _no_transport(text: str) -> KiwiStashArgumentInvalid:
     return KiwiStashArgumentInvalid(
         f'--export {text!r} names no transport to copy to', f'it is {_FORMS}'
     )
-
-
-def check_docker(text: str, option: str, tag: str = '') -> str:
-    """Check a docker:// reference and return host/name:tag.
-
-    :param tag: the tag where the reference has none, otherwise latest
-    :raises KiwiStashArgumentInvalid: with the rule that is broken
-    """
-    try:
-        target = parse_reference(text[len('docker://'):], option)
-    except KiwiStashArgumentInvalid as issue:
-        raise KiwiStashArgumentInvalid(
-            f'{option} {text!r}: {issue.summary.rpartition(": ")[2]}', issue.hint
-        ) from None
-    if not target.host:
-        raise KiwiStashArgumentInvalid(
-            f'{option} {text!r}: docker:// needs a registry host',
-            'docker://host/name:tag'
-        )
-    return target.tagged if target.tag or target.digest or not tag \
-        else f'{target.tagged.rpartition(":")[0]}:{tag}'
 
 
 def _check_path(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import List, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.host.command import RunningCommand, run_command
-from kiwi_stackbuild_plugin.image import Document, ImageInfo
+from kiwi_stackbuild_plugin.image.image import Document, ImageInfo
 from kiwi_stackbuild_plugin.parsing import parse_config, parse_manifest
 
 #: what skopeo inspect is asked for

@@ -15,7 +15,7 @@ from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.exports import export_all
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound
 from kiwi_stackbuild_plugin.host.signals import clean_exit
-from kiwi_stackbuild_plugin.reference import check_stash_name
+from kiwi_stackbuild_plugin.image.reference import check_stash_name
 
 log = logging.getLogger('kiwi')
 

@@ -22,12 +22,12 @@ from kiwi.system.root_import.base import RootImportBase
 
 from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.archive import read_archive_config, write_archive
-from kiwi_stackbuild_plugin.derived import container_layers, derived_uris
+from kiwi_stackbuild_plugin.derived import derived_uris
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid, KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image.image import ImageInfo, container_layers
 from kiwi_stackbuild_plugin.new_image import put_together
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 

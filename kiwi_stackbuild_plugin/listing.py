@@ -10,8 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from kiwi_stackbuild_plugin.chain import ChainLink, format_chain
 from kiwi_stackbuild_plugin.host.errors import printable
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
-from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.resolve import is_own_stash
+from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 
 _COLUMNS = (
     'NAME', 'TAG', 'IMAGE ID', 'CREATED', 'SIZE', 'LAYER', 'LAYERS', 'TYPE', 'BASE'

@@ -12,7 +12,7 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.host.text import age_in_words, age_of
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.registry import (
     Offer, copy_in, inspect_offer, pull_image, wanted_architecture
 )

@@ -10,18 +10,19 @@ from typing import Dict, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin import labels, store
-from kiwi_stackbuild_plugin.derived import container_layers
+from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.description import RootDescription
 from kiwi_stackbuild_plugin.documents import ImageDocuments, read_config, read_manifest
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image import (
-    Document, ImageInfo, fit_history, make_config, stored_layers, timestamp
+from kiwi_stackbuild_plugin.image import labels
+from kiwi_stackbuild_plugin.image.image import (
+    Document, ImageInfo, container_layers, fit_history, is_own_stash, make_config,
+    stored_layers, timestamp
 )
+from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
 from kiwi_stackbuild_plugin.layer.blob import Layer
-from kiwi_stackbuild_plugin.layout import REFERENCE, add_image, make_layout
-from kiwi_stackbuild_plugin.resolve import Base, is_own_stash
+from kiwi_stackbuild_plugin.resolve import Base
 from kiwi_stackbuild_plugin.stash_labels import (
     MOST_LAYERS, annotations_of, layer_labels, make_history, make_labels
 )

@@ -10,7 +10,7 @@ import re
 from typing import Any, Callable, List, Mapping
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
-from kiwi_stackbuild_plugin.image import Document, ImageInfo, info_from_inspect
+from kiwi_stackbuild_plugin.image.image import Document, ImageInfo, info_from_inspect
 
 _IMAGE_ID = re.compile('(?:sha256:)?[0-9a-f]{64}')
 #: OCI image spec, descriptor.md, "Digests"

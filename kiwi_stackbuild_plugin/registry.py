@@ -18,7 +18,7 @@ from kiwi_stackbuild_plugin.access import Access
 from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image import ImageInfo, info_from_config, oci_architecture
+from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_architecture
 from kiwi_stackbuild_plugin.parsing import (
     parse_remote_config, parse_remote_manifest, parse_tags
 )

@@ -8,24 +8,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Optional
 
-
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.derived import imported_archive
-from kiwi_stackbuild_plugin.destination import check_docker
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
 from kiwi_stackbuild_plugin.host.text import parse_moment
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image import ImageInfo, oci_architecture
-from kiwi_stackbuild_plugin.labels import EXTRAS
-from kiwi_stackbuild_plugin.layer.extras import Extras, decode, is_sound
+from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash, oci_architecture
+from kiwi_stackbuild_plugin.image.labels import EXTRAS
+from kiwi_stackbuild_plugin.image.reference import (
+    Reference, check_docker, parse_reference, refuse_login
+)
+from kiwi_stackbuild_plugin.layer.extras import is_sound
 from kiwi_stackbuild_plugin.lookup import (
     DEFAULT_LOOKUP, Lookup, check_age, fetch_copy, fetch_named, fetch_short
 )
 from kiwi_stackbuild_plugin.record import read_record, trusted_moment
-from kiwi_stackbuild_plugin.reference import Reference, parse_reference, refuse_login
 from kiwi_stackbuild_plugin.store import LOCAL, find_image, list_stashes
 
 log = logging.getLogger('kiwi')
@@ -48,20 +48,6 @@ class Base:
     def rounded(self) -> bool:
         """Tell whether its mtimes may have lost their nanoseconds."""
         return not (is_own_stash(self.info) and self.info.told.exact_times)
-
-
-def is_own_stash(info: ImageInfo) -> bool:
-    """Tell whether this plugin wrote the newest layer, not a descendant's tool.
-
-    Labels are inherited by what others build on a stash.
-    """
-    top = info.layers[-1] if info.layers else ''
-    return bool(top) and info.told.top_layer == top
-
-
-def extras_of(info: ImageInfo) -> Extras:
-    """Return what was kept of the tree of a stash aside from its layers."""
-    return decode(info.told.extras or '') if is_own_stash(info) else {}
 
 
 def resolve_image(

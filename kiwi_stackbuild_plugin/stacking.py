@@ -11,10 +11,9 @@ from typing import List, Mapping, Optional, Sequence, Tuple
 from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.layer.extras import Extras, amend
 from kiwi_stackbuild_plugin.new_image import store_chain
-from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.stack_state import StackState
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer

@@ -11,11 +11,11 @@ from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin import labels, store
+from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.changes import find_changes
 from kiwi_stackbuild_plugin.cleanup import open_space, sweep
-from kiwi_stackbuild_plugin.derived import container_layers, imported_label
+from kiwi_stackbuild_plugin.derived import imported_label
 from kiwi_stackbuild_plugin.description import RootDescription, read_root_description
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.documents import ImageDocuments
@@ -27,19 +27,20 @@ from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.progress import ProgressMeter
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image import timestamp
+from kiwi_stackbuild_plugin.image import labels
+from kiwi_stackbuild_plugin.image.image import container_layers, timestamp
+from kiwi_stackbuild_plugin.image.layout import make_layout
+from kiwi_stackbuild_plugin.image.reference import check_stash_name
 from kiwi_stackbuild_plugin.index import IndexWriter
 from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
 from kiwi_stackbuild_plugin.layer.extras import (
     Extras, can_carry, encode, find_root_extra, watch
 )
-from kiwi_stackbuild_plugin.layout import make_layout
 from kiwi_stackbuild_plugin.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, container_below, store_image
 from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.record import take_moment, write_record
-from kiwi_stackbuild_plugin.reference import check_stash_name
 from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
 from kiwi_stackbuild_plugin.resolve import Base, resolve_base
 from kiwi_stackbuild_plugin.source import RootTree, open_root, report_findings

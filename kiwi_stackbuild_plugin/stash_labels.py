@@ -9,10 +9,11 @@ from typing import Dict, Iterable, Mapping, Optional
 
 from kiwi.version import __version__ as kiwi_version
 
-from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.description import RootDescription
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image import labels
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.image.labels import HISTORY_TITLE
 from kiwi_stackbuild_plugin.layer.blob import Layer
 from kiwi_stackbuild_plugin.version import __version__
 
@@ -21,8 +22,6 @@ log = logging.getLogger('kiwi')
 #: how many layers an image may have for us to put one more on it; podman 4
 #: mounts 129, and builds on 128
 MOST_LAYERS = 120
-#: begins the comment of each history entry, as the older plugin wrote it
-HISTORY_TITLE = 'KIWI Root Tree Stash'
 
 
 def parse_labels(texts: Iterable[str]) -> Dict[str, str]:

@@ -12,11 +12,11 @@ from kiwi_stackbuild_plugin.chain import read_chain
 from kiwi_stackbuild_plugin.documents import layer_sizes
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.signals import clean_exit
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.image.reference import parse_reference
 from kiwi_stackbuild_plugin.listing import (
     StashInfo, describe, format_json, format_table, is_listed
 )
-from kiwi_stackbuild_plugin.reference import parse_reference
 from kiwi_stackbuild_plugin.registry import list_repositories, list_tags, read_remote
 from kiwi_stackbuild_plugin.resolve import check_registry
 

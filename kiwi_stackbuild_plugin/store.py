@@ -7,7 +7,6 @@ import re
 from contextlib import contextmanager
 from typing import Iterator, List, Optional, Sequence
 
-from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.consume import consumed
 from kiwi_stackbuild_plugin.host.command import (
     last_line, reason_of, require_tools, run_command
@@ -15,7 +14,8 @@ from kiwi_stackbuild_plugin.host.command import (
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.locks import in_use, unless_in_use
 from kiwi_stackbuild_plugin.host.workspace import IMAGE, MOUNT, Workspace
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image import labels
+from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.parsing import parse_infos
 
 LOCAL = 'localhost'

@@ -8,9 +8,9 @@ import os
 from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.host.errors import KiwiStashVerifyFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.image.image import extras_of
 from kiwi_stackbuild_plugin.layer.extras import amend
 from kiwi_stackbuild_plugin.path_limit import longest_path
-from kiwi_stackbuild_plugin.resolve import extras_of
 from kiwi_stackbuild_plugin.source import RootTree
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer

@@ -16,7 +16,7 @@ from kiwi_stackbuild_plugin.base_facts import BaseFacts, join_facts, read_facts
 from kiwi_stackbuild_plugin.bootstrap import join_bootstrap, skip_bootstrap
 from kiwi_stackbuild_plugin.checks import check_architecture, check_packages
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 TEXT = '''<image schemaversion="7.4" name="x">

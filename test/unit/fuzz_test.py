@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kiwi.exceptions import KiwiError
 
-from kiwi_stackbuild_plugin import labels
 from kiwi_stackbuild_plugin.chain import read_chain
 from kiwi_stackbuild_plugin.description import (
     EXCLUDE_FILES, parse_profile, parse_xml, read_excludes, read_root_description
@@ -27,10 +26,12 @@ from kiwi_stackbuild_plugin.host.command import last_line
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, printable
 from kiwi_stackbuild_plugin.host.text import age_of, utc
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image import (
+from kiwi_stackbuild_plugin.image import labels
+from kiwi_stackbuild_plugin.image.image import (
     encode, info_from_config, make_config, make_manifest
 )
-from kiwi_stackbuild_plugin.labels import STASH_PREFIX, read_labels
+from kiwi_stackbuild_plugin.image.labels import STASH_PREFIX, read_labels
+from kiwi_stackbuild_plugin.image.reference import check_stash_name, parse_reference
 from kiwi_stackbuild_plugin.layer import extras
 from kiwi_stackbuild_plugin.layer.restore import restore_extras
 from kiwi_stackbuild_plugin.listing import describe as list_row, format_json, format_table
@@ -39,7 +40,6 @@ from kiwi_stackbuild_plugin.parsing import (
     parse_remote_manifest, parse_tags
 )
 from kiwi_stackbuild_plugin.record import read_record
-from kiwi_stackbuild_plugin.reference import check_stash_name, parse_reference
 from kiwi_stackbuild_plugin.stash_labels import parse_labels
 from kiwi_stackbuild_plugin.tool_message import explain
 from kiwi_stackbuild_plugin.tree.opening import open_tree

@@ -11,9 +11,9 @@ from typing import Any, Dict, List, Optional
 
 import pytest
 
-from kiwi_stackbuild_plugin import labels
-from kiwi_stackbuild_plugin.image import ImageInfo
-from kiwi_stackbuild_plugin.labels import StashLabels, read_labels
+from kiwi_stackbuild_plugin.image import labels
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.image.labels import StashLabels, read_labels
 from kiwi_stackbuild_plugin.layer.extras import Extra
 from kiwi_stackbuild_plugin.layer.restore import restore_root
 from kiwi_stackbuild_plugin.listing import describe, format_json, format_table

@@ -67,7 +67,7 @@ def test_man_finds_the_page_by_the_name_kiwi_asks_for(
 
 
 def test_reference_names_each_label() -> None:
-    from kiwi_stackbuild_plugin import labels
+    from kiwi_stackbuild_plugin.image import labels
     text = (SOURCE / 'files.rst').read_text()
     keys = {
         value for name, value in vars(labels).items()

@@ -14,7 +14,7 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.host.text import age_of, human_age, parse_moment, utc
-from kiwi_stackbuild_plugin.image import ImageInfo, encode
+from kiwi_stackbuild_plugin.image.image import ImageInfo, encode
 from kiwi_stackbuild_plugin.parsing import (
     parse_config, parse_manifest, parse_remote_config, parse_remote_manifest,
     parse_tags

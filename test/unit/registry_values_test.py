@@ -11,13 +11,14 @@ import pytest
 from kiwi_stackbuild_plugin import lookup
 from kiwi_stackbuild_plugin.access import Access, check_policy, make_access, parse_age
 from kiwi_stackbuild_plugin.chain import ChainLink, format_chain, read_chain
-from kiwi_stackbuild_plugin.destination import check_docker
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
-from kiwi_stackbuild_plugin.image import ImageInfo
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.image.reference import (
+    check_docker, parse_reference, refuse_login
+)
 from kiwi_stackbuild_plugin.lookup import Lookup, check_age
-from kiwi_stackbuild_plugin.reference import parse_reference, refuse_login
 from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
 
 DIGEST = f'sha256:{"0" * 64}'

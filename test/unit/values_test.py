@@ -14,15 +14,15 @@ from kiwi_stackbuild_plugin import record
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
 )
-from kiwi_stackbuild_plugin.image import (
+from kiwi_stackbuild_plugin.image.image import (
     encode, info_from_inspect, make_config, make_manifest, oci_architecture,
     oci_descriptor
 )
-from kiwi_stackbuild_plugin.layer.blob import Layer
-from kiwi_stackbuild_plugin.layout import add_image, make_layout
-from kiwi_stackbuild_plugin.reference import (
+from kiwi_stackbuild_plugin.image.layout import add_image, make_layout
+from kiwi_stackbuild_plugin.image.reference import (
     check_stash_name, name_problem, parse_reference, tag_problem
 )
+from kiwi_stackbuild_plugin.layer.blob import Layer
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 DIGEST = 'sha256:' + 'a' * 64

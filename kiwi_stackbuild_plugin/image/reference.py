@@ -153,3 +153,24 @@ def check_stash_name(name: str, tag: str, where: str) -> None:
     problem = tag_problem(tag)
     if problem:
         raise KiwiStashArgumentInvalid(f'--tag {tag!r} is not valid: {problem}')
+
+
+def check_docker(text: str, option: str, tag: str = '') -> str:
+    """Check a docker:// reference and return host/name:tag.
+
+    :param tag: the tag where the reference has none, otherwise latest
+    :raises KiwiStashArgumentInvalid: with the rule that is broken
+    """
+    try:
+        target = parse_reference(text[len('docker://'):], option)
+    except KiwiStashArgumentInvalid as issue:
+        raise KiwiStashArgumentInvalid(
+            f'{option} {text!r}: {issue.summary.rpartition(": ")[2]}', issue.hint
+        ) from None
+    if not target.host:
+        raise KiwiStashArgumentInvalid(
+            f'{option} {text!r}: docker:// needs a registry host',
+            'docker://host/name:tag'
+        )
+    return target.tagged if target.tag or target.digest or not tag \
+        else f'{target.tagged.rpartition(":")[0]}:{tag}'

@@ -12,10 +12,11 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-from kiwi_stackbuild_plugin.labels import StashLabels, read_labels
+from kiwi_stackbuild_plugin.image.labels import StashLabels, read_labels
+from kiwi_stackbuild_plugin.layer.extras import Extras, decode
 
 CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json'
 MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json'
@@ -240,3 +241,27 @@ def encode(document: Document) -> bytes:
     # a base may have them, as escapes; bytes that are no UTF-8 come back as they were
     text = _LONE.sub(lambda found: f'\\u{ord(found[0]):04x}', text)
     return text.encode('utf-8', 'surrogateescape')
+
+
+def is_own_stash(info: ImageInfo) -> bool:
+    """Tell whether this plugin wrote the newest layer, not a descendant's tool.
+
+    Labels are inherited by what others build on a stash.
+    """
+    top = info.layers[-1] if info.layers else ''
+    return bool(top) and info.told.top_layer == top
+
+
+def extras_of(info: ImageInfo) -> Extras:
+    """Return what was kept of the tree of a stash aside from its layers."""
+    return decode(info.told.extras or '') if is_own_stash(info) else {}
+
+
+def container_layers(config: Union[str, bytes]) -> Tuple[str, ...]:
+    """Return the diff IDs that a config tells of, none where it is no config."""
+    try:
+        found = json.loads(config)['rootfs']['diff_ids']
+    except (ValueError, KeyError, TypeError):
+        return ()
+    whole = isinstance(found, list) and all(isinstance(one, str) for one in found)
+    return tuple(found) if whole else ()

@@ -10,7 +10,7 @@ import hashlib
 import os
 from typing import Any, List, Mapping, Optional, Union
 
-from kiwi_stackbuild_plugin.image import (
+from kiwi_stackbuild_plugin.image.image import (
     CONFIG_TYPE, MANIFEST_TYPE, Document, encode, make_manifest
 )
 from kiwi_stackbuild_plugin.layer.blob import TAR_TYPE, Layer

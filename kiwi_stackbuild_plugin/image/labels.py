@@ -57,6 +57,9 @@ _DIGEST = re.compile('sha256:[0-9a-f]{64}')
 _WORD = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}')
 _Value = TypeVar('_Value')
 
+#: begins the comment of each history entry, as the older plugin wrote it
+HISTORY_TITLE = 'KIWI Root Tree Stash'
+
 
 @dataclass(frozen=True)
 class StashLabels:
