@@ -7,14 +7,14 @@ import os
 from contextlib import ExitStack
 from typing import Callable, Iterator, Optional
 
-from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import extras_of
 from kiwi_stackbuild_plugin.index import IndexDamaged, read_index
 from kiwi_stackbuild_plugin.layer.extras import amend
-from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.resolve import Base
 from kiwi_stackbuild_plugin.source import RootTree
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.local import longest_path
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare
@@ -73,7 +73,7 @@ class _BaseFiles:
         """The mounted image."""
         if self._fd is None:
             path = self._stack.enter_context(
-                store.mounted(self._space, self._image_id)
+                local.mounted(self._space, self._image_id)
             )
             self._fd = open_tree(path)
             self._stack.callback(os.close, self._fd)

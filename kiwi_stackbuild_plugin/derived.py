@@ -7,12 +7,12 @@ import stat
 from contextlib import contextmanager
 from typing import Dict, FrozenSet, Iterator, Optional
 
-from kiwi_stackbuild_plugin.archive import read_archive_config
 from kiwi_stackbuild_plugin.description import CONFIG, parse_xml, read_file
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
 from kiwi_stackbuild_plugin.image import labels
+from kiwi_stackbuild_plugin.storage.documents import read_archive_config
 from kiwi_stackbuild_plugin.tree.opening import open_below
 
 _IMPORTED_ROOT = b'image/imported_root'

@@ -8,14 +8,14 @@ from typing import Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
-from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.exports import export_all
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.image.reference import check_stash_name
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 
 log = logging.getLogger('kiwi')
 
@@ -38,11 +38,11 @@ def export(request: ExportRequest) -> None:
     """
     check_stash_name(request.container_name, request.tag, '--container-name')
     check_exports(request.exports)
-    store.require_storage_tools()
+    local.require_storage_tools()
     name = f'{request.container_name}:{request.tag}'
     temp_dir = Defaults.get_temp_location()
     sweep([temp_dir])
-    info = store.find_image(f'{store.LOCAL}/{name}')
+    info = local.find_image(f'{local.LOCAL}/{name}')
     if info is None or not info.told.is_stash:
         raise KiwiStashImageNotFound(
             f'--container-name {name!r}: no such stash',

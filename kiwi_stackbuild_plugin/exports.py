@@ -6,12 +6,12 @@ import logging
 import os
 from typing import List, Sequence
 
-from kiwi_stackbuild_plugin.access import Access
-from kiwi_stackbuild_plugin.cleanup import sweep
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import workspace
 from kiwi_stackbuild_plugin.image.reference import check_docker
-from kiwi_stackbuild_plugin.registry import push_image
+from kiwi_stackbuild_plugin.storage.access import Access
+from kiwi_stackbuild_plugin.storage.cleanup import sweep
+from kiwi_stackbuild_plugin.storage.registry import push_image
 
 log = logging.getLogger('kiwi')
 

@@ -20,15 +20,15 @@ from kiwi.defaults import Defaults
 from kiwi.runtime_config import RuntimeConfig
 from kiwi.system.root_import.base import RootImportBase
 
-from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.archive import read_archive_config, write_archive
 from kiwi_stackbuild_plugin.derived import derived_uris
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid, KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, container_layers
-from kiwi_stackbuild_plugin.new_image import put_together
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.documents import read_archive_config, write_archive
+from kiwi_stackbuild_plugin.storage.lower_layers import put_together
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 log = logging.getLogger('kiwi')
@@ -125,7 +125,7 @@ def restore_import(space: Workspace, info: ImageInfo, root: str) -> None:
     """
     config = (info.told.imported_root or '').encode('utf-8', 'surrogateescape')
     image_id = hashlib.sha256(config).hexdigest()
-    if store.find_added(space, image_id) is None:
+    if local.find_added(space, image_id) is None:
         put_together(space, info, config)
     path = Defaults.get_imported_root_image(root)
     log.info('Writing the container that %s was derived from', info.display_name)

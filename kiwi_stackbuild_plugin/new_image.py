@@ -2,7 +2,6 @@
 """Make an image of a base and a layer, in the storage and without a name."""
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from dataclasses import dataclass
@@ -10,15 +9,12 @@ from typing import Dict, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.description import RootDescription
-from kiwi_stackbuild_plugin.documents import ImageDocuments, read_config, read_manifest
-from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import (
-    Document, ImageInfo, container_layers, fit_history, is_own_stash, make_config,
-    stored_layers, timestamp
+    Document, ImageInfo, container_layers, is_own_stash, make_config, stored_layers,
+    timestamp
 )
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
 from kiwi_stackbuild_plugin.layer.blob import Layer
@@ -26,6 +22,9 @@ from kiwi_stackbuild_plugin.resolve import Base
 from kiwi_stackbuild_plugin.stash_labels import (
     MOST_LAYERS, annotations_of, layer_labels, make_history, make_labels
 )
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
+from kiwi_stackbuild_plugin.storage.lower_layers import put_together
 
 log = logging.getLogger('kiwi')
 
@@ -88,7 +87,7 @@ def _import(
     image_id = add_image(layout, config, base_layers, layer, annotations)
     reference = f'oci:{layout}:{REFERENCE}'
     log.info('Importing into the storage of podman')
-    digest = store.add_image(
+    digest = local.add_image(
         space, reference, image_id, blob=layer.path if layer else None,
         # made at this moment, unless a moment is given
         is_new=not os.environ.get('SOURCE_DATE_EPOCH')
@@ -96,7 +95,7 @@ def _import(
     if layer and layer.is_packed:
         # again with another manifest: the storage has all layers
         add_image(layout, config, base_layers, layer, annotations, unpacked=True)
-        digest = store.add_image(space, reference, image_id, is_new=True)
+        digest = local.add_image(space, reference, image_id, is_new=True)
     return image_id, digest
 
 
@@ -121,54 +120,6 @@ def _says_the_same(base: Base, values: Dict[str, str]) -> bool:
     )
 
 
-def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
-    """Bring the lowest layers of a stored image into the storage as an image.
-
-    :param count: how many layers, at least one
-    :returns: image ID; the image has no name and goes with the workspace
-    """
-    if count == len(image.layers):
-        return image.image_id
-    config = read_config(image.image_id)
-    layers = stored_layers(read_manifest(image.image_id)['layers'], config)[:count]
-    diff_ids = config['rootfs']['diff_ids']
-    history = fit_history(config.get('history') or [], len(diff_ids))
-    config['rootfs']['diff_ids'] = diff_ids[:count]
-    config['history'] = _history_of(history, count)
-    # an image of its own: another run takes its own away when it ends
-    config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
-    layout = os.path.join(space.path, f'chain-{image.image_id[:12]}-{count}')
-    make_layout(layout)
-    image_id = add_image(layout, config, layers, None, {})
-    store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
-    return image_id
-
-
-def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
-    """Make the container that a stash is derived from, of its lowest layers.
-
-    :param config: of the container
-    :returns: image ID; the image has no name and goes with the workspace
-    :raises KiwiStashDescriptionInvalid: if these are not its layers
-    """
-    wanted = container_layers(config)
-    image_id = hashlib.sha256(config).hexdigest()
-    if not wanted or info.layers[:len(wanted)] != wanted:
-        raise KiwiStashDescriptionInvalid(
-            f'{info.display_name} was derived from a container '
-            f'({image_id[:12]}) that is not stored, and has not its layers',
-            'build it again with the description and its derived_from'
-        )
-    layout = os.path.join(space.path, f'imported-{image_id[:12]}')
-    make_layout(layout)
-    layers = stored_layers(
-        read_manifest(info.image_id)['layers'], {'rootfs': {'diff_ids': wanted}}
-    )
-    add_image(layout, config, layers, None, {})
-    store.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
-    return image_id
-
-
 def container_below(space: Workspace, info: ImageInfo, config: str) -> Optional[Base]:
     """Return the container at the bottom of an image as a base of its own.
 
@@ -191,16 +142,5 @@ def container_below(space: Workspace, info: ImageInfo, config: str) -> Optional[
         image_id = put_together(
             space, info, config.encode('utf-8', 'surrogateescape')
         )
-        info = store.find_image(image_id) or info
+        info = local.find_image(image_id) or info
     return Base(info, 'the container that the tree is derived from stays below')
-
-
-def _history_of(history: List[Document], count: int) -> List[Document]:
-    """Return the entries that belong to the lowest layers."""
-    kept: List[Document] = []
-    for entry in history:
-        count -= not entry.get('empty_layer')
-        if count < 0:
-            break
-        kept.append(entry)
-    return kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Optional, Tuple
 
-from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,10 @@ from typing import ContextManager
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin import kiwi_call, store
-from kiwi_stackbuild_plugin.access import check_policy, parse_age
+from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.bootstrap import without_bootstrap
 from kiwi_stackbuild_plugin.build_plan import BuildPlan, make_plan, read_given
 from kiwi_stackbuild_plugin.checks import check_architecture
-from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.host.command import require_tools
 from kiwi_stackbuild_plugin.host.guard import guarded
 from kiwi_stackbuild_plugin.host.locks import locked
@@ -23,12 +21,15 @@ from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import workspace
 from kiwi_stackbuild_plugin.imported_root import restore_import, without_import
 from kiwi_stackbuild_plugin.links import check_links, warn_of_links
-from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.prepared import prepared
 from kiwi_stackbuild_plugin.request import StackbuildRequest
-from kiwi_stackbuild_plugin.resolve import check_registry, resolve_image
 from kiwi_stackbuild_plugin.root_import import import_images, record_origin
 from kiwi_stackbuild_plugin.stacking import plan_stack
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
+from kiwi_stackbuild_plugin.storage.find import (
+    Lookup, check_policy, check_registry, parse_age, resolve_image
+)
 from kiwi_stackbuild_plugin.target import (
     Target, check_target, made_directories, mark_finished, publish
 )
@@ -46,7 +47,7 @@ def stackbuild(request: StackbuildRequest) -> str:
     started = time.monotonic()
     with ExitStack() as held:
         with clean_exit():
-            store.require_storage_tools()
+            local.require_storage_tools()
             require_tools(['cp'])
             lookup = _make_lookup(request)
             target = check_target(request.target_dir)
@@ -117,6 +118,6 @@ def _prepare_root(
             restore_import(space, plan.imported, root)
         record_origin(root, images)
         publish(target, root)
-        store.keep_added(space, images[0])
+        local.keep_added(space, images[0])
         plan.place_beside(target.build_dir)
     return plan

@@ -8,13 +8,13 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import List, Mapping, Optional, Sequence, Tuple
 
-from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.layer.extras import Extras, amend
-from kiwi_stackbuild_plugin.new_image import store_chain
 from kiwi_stackbuild_plugin.stack_state import StackState
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.lower_layers import store_chain
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import (
@@ -80,7 +80,7 @@ def plan_stack(
     :param stack: holds the mounts
     """
     mounts = [
-        stack.enter_context(store.mounted(space, image.image_id))
+        stack.enter_context(local.mounted(space, image.image_id))
         for image in images
     ]
     steps = [Step(images[0], mounts[0])]
@@ -98,7 +98,7 @@ def plan_stack(
             ancestor = base
         elif shared:
             ancestor = _opened(stack.enter_context(
-                store.mounted(space, store_chain(space, image, shared))
+                local.mounted(space, store_chain(space, image, shared))
             ), stack)
         source = _opened(mounts[number], stack)
         delta = _own_change(

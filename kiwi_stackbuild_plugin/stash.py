@@ -11,14 +11,10 @@ from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.changes import find_changes
-from kiwi_stackbuild_plugin.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.derived import imported_label
 from kiwi_stackbuild_plugin.description import RootDescription, read_root_description
 from kiwi_stackbuild_plugin.destination import check_exports
-from kiwi_stackbuild_plugin.documents import ImageDocuments
 from kiwi_stackbuild_plugin.exports import export_all
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, printable, printable_path
@@ -37,9 +33,7 @@ from kiwi_stackbuild_plugin.layer.extras import (
     Extras, can_carry, encode, find_root_extra, watch
 )
 from kiwi_stackbuild_plugin.links import RootWork, warn_of_links
-from kiwi_stackbuild_plugin.lookup import Lookup
 from kiwi_stackbuild_plugin.new_image import NewImage, container_below, store_image
-from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
 from kiwi_stackbuild_plugin.resolve import Base, resolve_base
@@ -47,6 +41,12 @@ from kiwi_stackbuild_plugin.source import RootTree, open_root, report_findings
 from kiwi_stackbuild_plugin.stash_labels import (
     chain_is_beyond_use, chain_is_full, chain_limit, parse_labels
 )
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
+from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
+from kiwi_stackbuild_plugin.storage.find import Lookup
+from kiwi_stackbuild_plugin.storage.local import longest_path
 from kiwi_stackbuild_plugin.tree.ahead import ScanAhead
 from kiwi_stackbuild_plugin.tree.delta import Change, Delta, whole_tree
 from kiwi_stackbuild_plugin.tree.entry import Entry
@@ -116,10 +116,10 @@ def stash(request: StashRequest) -> str:
         description = read_root_description(tree.fd)
         name = _stash_name(request, tree, description)
         _warn_early(tree, description)
-        store.require_storage_tools()
+        local.require_storage_tools()
         temp_dir = Defaults.get_temp_location()
         stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
-        stack.enter_context(locked('the stash', name, store.storage_key()))
+        stack.enter_context(locked('the stash', name, local.storage_key()))
         sweep([temp_dir])
         space = stack.enter_context(open_space(temp_dir))
         job = _Job(
@@ -300,9 +300,9 @@ def _publish(
         verify(
             job.space, job.tree, job.name, image_id, bool(base and base.rounded)
         )
-    published = f'{store.LOCAL}/{job.name}'
+    published = f'{local.LOCAL}/{job.name}'
     if not (base and base.info.image_id == image_id and published in base.info.names):
-        store.tag_image(job.space, image_id, published)
+        local.tag_image(job.space, image_id, published)
     write_record(job.tree.fd, image_id, job.name, digest, job.moment)
     job.index.keep(image_id)
     log.info(stash_summary(

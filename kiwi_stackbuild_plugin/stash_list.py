@@ -6,10 +6,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import List, Optional, Sequence, Tuple
 
-from kiwi_stackbuild_plugin import store
-from kiwi_stackbuild_plugin.access import Access
 from kiwi_stackbuild_plugin.chain import read_chain
-from kiwi_stackbuild_plugin.documents import layer_sizes
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.image.image import ImageInfo
@@ -17,8 +14,13 @@ from kiwi_stackbuild_plugin.image.reference import parse_reference
 from kiwi_stackbuild_plugin.listing import (
     StashInfo, describe, format_json, format_table, is_listed
 )
-from kiwi_stackbuild_plugin.registry import list_repositories, list_tags, read_remote
-from kiwi_stackbuild_plugin.resolve import check_registry
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.access import Access
+from kiwi_stackbuild_plugin.storage.documents import layer_sizes
+from kiwi_stackbuild_plugin.storage.find import check_registry
+from kiwi_stackbuild_plugin.storage.registry import (
+    list_repositories, list_tags, read_remote
+)
 
 log = logging.getLogger('kiwi')
 
@@ -34,10 +36,10 @@ def list_stashes(name: Optional[str] = None) -> List[StashInfo]:
 
     :param name: only those of this name, or name:tag, with their chains
     """
-    store.require_storage_tools()
+    local.require_storage_tools()
     found = [
         _local(info, full_name, name is not None)
-        for info in store.list_stashes() if is_listed(info)
+        for info in local.list_stashes() if is_listed(info)
         for full_name in info.names if name is None or _is_called(full_name, name)
     ]
     return sorted(found, key=lambda stash: (stash.name, stash.tag))
@@ -64,7 +66,7 @@ def _is_called(full_name: str, wanted: str) -> bool:
 
 def _split(full_name: str) -> Tuple[str, str]:
     name, _, tag = full_name.rpartition(':')
-    prefix = f'{store.LOCAL}/'
+    prefix = f'{local.LOCAL}/'
     return name[len(prefix):] if name.startswith(prefix) else name, tag
 
 
@@ -79,7 +81,7 @@ def list_remote(
         no catalog, which many do not have, and the chain is shown
     :raises KiwiStashImageNotFound: if the registry does not tell
     """
-    store.require_storage_tools()
+    local.require_storage_tools()
     host, _, prefix = check_registry(place, '--remote').partition('/')
     if name is not None:
         target = parse_reference(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 
-from kiwi_stackbuild_plugin import store
 from kiwi_stackbuild_plugin.host.errors import KiwiStashVerifyFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import extras_of
 from kiwi_stackbuild_plugin.layer.extras import amend
-from kiwi_stackbuild_plugin.path_limit import longest_path
 from kiwi_stackbuild_plugin.source import RootTree
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.local import longest_path
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Trust, compare
@@ -29,9 +29,9 @@ def verify(
     :param rounded: see delta.Trust
     :raises KiwiStashVerifyFailed: with the first path that differs
     """
-    info = store.find_image(image_id)
+    info = local.find_image(image_id)
     extras = extras_of(info) if info else {}
-    with store.mounted(space, image_id) as path:
+    with local.mounted(space, image_id) as path:
         fd = open_tree(path)
         try:
             delta = compare(

@@ -9,10 +9,10 @@ import os
 import sys
 from contextlib import ExitStack
 
-from kiwi_stackbuild_plugin.cleanup import open_space
-from kiwi_stackbuild_plugin.resolve import resolve_image
 from kiwi_stackbuild_plugin.root_import import import_images
 from kiwi_stackbuild_plugin.stacking import plan_stack
+from kiwi_stackbuild_plugin.storage.cleanup import open_space
+from kiwi_stackbuild_plugin.storage.find import resolve_image
 
 
 def main(temp_dir: str, root: str, *names: str) -> None:

@@ -108,7 +108,7 @@ def stackbuild_command(
             f'{words[0]!r} is no argument of stackbuild',
             'arguments for kiwi go behind "--"'
         )
-    from kiwi_stackbuild_plugin.access import make_access
+    from kiwi_stackbuild_plugin.storage.access import make_access
     from kiwi_stackbuild_plugin.request import StackbuildRequest
     from kiwi_stackbuild_plugin.stackbuild import stackbuild
     text = stackbuild(StackbuildRequest(

@@ -101,7 +101,7 @@ def stash_command(args: Mapping[str, Any]) -> None:
         print_stashes()
         return
     Privileges.check_for_root_permissions()
-    from kiwi_stackbuild_plugin.access import make_access
+    from kiwi_stackbuild_plugin.storage.access import make_access
     access = make_access(
         args['--authfile'], args['--tls-verify'], args['--cert-dir']
     )

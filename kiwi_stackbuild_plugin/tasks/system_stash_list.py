@@ -95,7 +95,7 @@ def print_stashes(
     if args.get('--remote') is None:
         stashes = list_stashes(name)
     else:
-        from kiwi_stackbuild_plugin.access import make_access
+        from kiwi_stackbuild_plugin.storage.access import make_access
         stashes = list_remote(args['--remote'], name, make_access(
             args['--authfile'], args['--tls-verify'], args['--cert-dir']
         ))

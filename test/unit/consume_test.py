@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from kiwi_stackbuild_plugin import consume
-from kiwi_stackbuild_plugin.consume import consumed
+from kiwi_stackbuild_plugin.storage import consume
+from kiwi_stackbuild_plugin.storage.consume import consumed
 
 SIZE = 32 << 20
 

@@ -35,13 +35,13 @@ from kiwi_stackbuild_plugin.image.reference import check_stash_name, parse_refer
 from kiwi_stackbuild_plugin.layer import extras
 from kiwi_stackbuild_plugin.layer.restore import restore_extras
 from kiwi_stackbuild_plugin.listing import describe as list_row, format_json, format_table
-from kiwi_stackbuild_plugin.parsing import (
+from kiwi_stackbuild_plugin.record import read_record
+from kiwi_stackbuild_plugin.stash_labels import parse_labels
+from kiwi_stackbuild_plugin.storage.messages import explain
+from kiwi_stackbuild_plugin.storage.parsing import (
     parse_config, parse_infos, parse_manifest, parse_remote_config,
     parse_remote_manifest, parse_tags
 )
-from kiwi_stackbuild_plugin.record import read_record
-from kiwi_stackbuild_plugin.stash_labels import parse_labels
-from kiwi_stackbuild_plugin.tool_message import explain
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 EXAMPLES = int(os.environ.get('KIWI_STASH_TEST_FUZZ', '60'))

@@ -17,7 +17,7 @@ from kiwi_stackbuild_plugin.image.labels import StashLabels, read_labels
 from kiwi_stackbuild_plugin.layer.extras import Extra
 from kiwi_stackbuild_plugin.layer.restore import restore_root
 from kiwi_stackbuild_plugin.listing import describe, format_json, format_table
-from kiwi_stackbuild_plugin.resolve import warn_of_labels
+from kiwi_stackbuild_plugin.storage.find import warn_of_labels
 
 PLUGIN = Path(labels.__file__).parent
 LAYER = f'sha256:{"a" * 64}'

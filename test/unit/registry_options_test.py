@@ -7,8 +7,8 @@ from typing import Any, Callable, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.access import Access
 from kiwi_stackbuild_plugin.export import ExportRequest
+from kiwi_stackbuild_plugin.storage.access import Access
 
 Kiwi = Callable[..., int]
 COPY = ['--export=oci:d:t', '--container-name=name']

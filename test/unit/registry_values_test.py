@@ -8,8 +8,6 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from kiwi_stackbuild_plugin import lookup
-from kiwi_stackbuild_plugin.access import Access, check_policy, make_access, parse_age
 from kiwi_stackbuild_plugin.chain import ChainLink, format_chain, read_chain
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
@@ -18,8 +16,10 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.image.reference import (
     check_docker, parse_reference, refuse_login
 )
-from kiwi_stackbuild_plugin.lookup import Lookup, check_age
-from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
+from kiwi_stackbuild_plugin.storage import find
+from kiwi_stackbuild_plugin.storage.access import Access, make_access
+from kiwi_stackbuild_plugin.storage.find import Lookup, check_age, check_policy, parse_age
+from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
 
 DIGEST = f'sha256:{"0" * 64}'
 FATAL = 'time="2026-01-01T00:00:00Z" level=fatal msg="{}"\n'
@@ -124,9 +124,9 @@ def test_age_of_an_image(created: str, fresh: bool) -> None:
 
 
 def test_never_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lookup, 'find_image', lambda name: None)
+    monkeypatch.setattr(find, 'find_image', lambda name: None)
     with pytest.raises(KiwiStashImageNotFound, match='--pull=never forbids'):
-        lookup.fetch_named('h/x:1', Lookup(pull='never'))
+        find.fetch_named('h/x:1', Lookup(pull='never'))
 
 
 def history(comment: str, **more: Any) -> Dict[str, Any]:

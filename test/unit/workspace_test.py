@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Callable, List
 
 import pytest
-from kiwi_stackbuild_plugin import cleanup
 from kiwi_stackbuild_plugin.host import workspace as module
 from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import (
     IMAGE, MOUNT, STORAGE, find_abandoned, remove, workspace
 )
+from kiwi_stackbuild_plugin.storage import cleanup
 
 NOBODY = 65534
 IMAGE_ID = 'a' * 64

@@ -7,7 +7,6 @@ import re
 from contextlib import contextmanager
 from typing import Iterator, List, Optional, Sequence
 
-from kiwi_stackbuild_plugin.consume import consumed
 from kiwi_stackbuild_plugin.host.command import (
     last_line, reason_of, require_tools, run_command
 )
@@ -16,7 +15,8 @@ from kiwi_stackbuild_plugin.host.locks import in_use, unless_in_use
 from kiwi_stackbuild_plugin.host.workspace import IMAGE, MOUNT, Workspace
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import ImageInfo
-from kiwi_stackbuild_plugin.parsing import parse_infos
+from kiwi_stackbuild_plugin.storage.consume import consumed
+from kiwi_stackbuild_plugin.storage.parsing import parse_infos
 
 LOCAL = 'localhost'
 #: what a run holds a lock on as long as it has an image mounted
@@ -34,6 +34,9 @@ _UNMOUNTABLE = (
 )
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
+
+#: less the terminating zero
+_PATH_MAX = 4095
 
 
 def require_storage_tools() -> None:
@@ -267,3 +270,15 @@ def remove_unnamed(image_id: str) -> bool:
         if free:
             run_command(['skopeo', 'delete', f'containers-storage:@{image_id}'])
     return free
+
+
+def longest_path() -> int:
+    """Return the most bytes that a path in a tree may have.
+
+    The storage works with whole paths:
+    <graph root>/overlay/<64 digits>/diff/<path in the tree>.
+    """
+    result = run_command(['podman', 'info', '--format', '{{.Store.GraphRoot}}'])
+    return _PATH_MAX - len(
+        f'{result.stdout.strip()}/overlay//diff/'.encode(errors='surrogateescape')
+    ) - 64

@@ -11,7 +11,7 @@ from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import (
     IMAGE, MOUNT, STORAGE, Workspace, find_abandoned, remove, workspace
 )
-from kiwi_stackbuild_plugin.store import remove_unnamed, storage_key, unmount_unused
+from kiwi_stackbuild_plugin.storage.local import remove_unnamed, storage_key, unmount_unused
 
 log = logging.getLogger('kiwi')
 

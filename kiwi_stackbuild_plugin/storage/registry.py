@@ -14,16 +14,16 @@ from typing import Dict, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.access import Access
 from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_architecture
-from kiwi_stackbuild_plugin.parsing import (
+from kiwi_stackbuild_plugin.storage.access import Access
+from kiwi_stackbuild_plugin.storage.local import add_image, network_timeout
+from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
+from kiwi_stackbuild_plugin.storage.parsing import (
     parse_remote_config, parse_remote_manifest, parse_tags
 )
-from kiwi_stackbuild_plugin.store import add_image, network_timeout
-from kiwi_stackbuild_plugin.tool_message import explain, without_secrets
 
 log = logging.getLogger('kiwi')
 
@@ -237,4 +237,3 @@ def _skopeo(
         reason, hint = explain(result.stderr)
         raise KiwiStashImageNotFound(f'{reference}: {failure}: {reason}', hint)
     return result.stdout
-

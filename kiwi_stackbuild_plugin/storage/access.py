@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import List, Optional
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-
-_SECONDS = {'m': 60, 'h': 3600, 'd': 86400, 'w': 7 * 86400}
-PULL_POLICIES = ('missing', 'always', 'never', 'newer')
 
 
 @dataclass(frozen=True)
@@ -63,34 +59,6 @@ def make_access(
     return Access(
         authfile, None if tls_verify is None else tls_verify == 'true', cert_dir
     )
-
-
-def parse_age(text: Optional[str]) -> Optional[int]:
-    """Return the seconds of --max-age: a number and m, h, d or w.
-
-    :raises KiwiStashArgumentInvalid: for anything else
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r'([0-9]{1,6})([mhdw])', text)
-    if found is None or int(found[1]) == 0:
-        raise KiwiStashArgumentInvalid(
-            f'--max-age {text!r} is not known',
-            'it is a number above 0 and m, h, d or w: 12h, 7d'
-        )
-    return int(found[1]) * _SECONDS[found[2]]
-
-
-def check_policy(text: Optional[str]) -> Optional[str]:
-    """Check the value of --pull.
-
-    :raises KiwiStashArgumentInvalid: if it is none of podman's
-    """
-    if text is not None and text not in PULL_POLICIES:
-        raise KiwiStashArgumentInvalid(
-            f'--pull {text!r} is not known', f'it is one of {", ".join(PULL_POLICIES)}'
-        )
-    return text
 
 
 #: nothing but what podman and skopeo are configured to

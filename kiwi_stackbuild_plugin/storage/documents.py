@@ -6,7 +6,7 @@ from typing import List, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.host.command import RunningCommand, run_command
 from kiwi_stackbuild_plugin.image.image import Document, ImageInfo
-from kiwi_stackbuild_plugin.parsing import parse_config, parse_manifest
+from kiwi_stackbuild_plugin.storage.parsing import parse_config, parse_manifest
 
 #: what skopeo inspect is asked for
 _RAW, _CONFIG = ('--raw',), ('--config', '--raw')
@@ -54,3 +54,21 @@ def read_config(image_id: str) -> Document:
 
 def _inspection(options: Sequence[str], image_id: str) -> List[str]:
     return ['skopeo', 'inspect', *options, f'containers-storage:@{image_id}']
+
+
+def read_archive_config(path: str, kind: str = 'oci-archive') -> str:
+    """Return the config of the one image in an archive, byte for byte.
+
+    :param kind: oci-archive, or docker-archive
+    """
+    return run_command([
+        'skopeo', 'inspect', '--config', '--raw', f'{kind}:{path}'
+    ]).stdout
+
+
+def write_archive(image_id: str, path: str, tag: str) -> None:
+    """Write a stored image to a new archive, which has no room for signatures."""
+    run_command([
+        'skopeo', 'copy', '--remove-signatures', f'containers-storage:@{image_id}',
+        f'oci-archive:{path}:{tag}'
+    ])

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images made of the lowest layers of a stored one."""
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import List
+
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.image.image import (
+    Document, ImageInfo, container_layers, fit_history, stored_layers
+)
+from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.documents import read_config, read_manifest
+
+
+def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
+    """Bring the lowest layers of a stored image into the storage as an image.
+
+    :param count: how many layers, at least one
+    :returns: image ID; the image has no name and goes with the workspace
+    """
+    if count == len(image.layers):
+        return image.image_id
+    config = read_config(image.image_id)
+    layers = stored_layers(read_manifest(image.image_id)['layers'], config)[:count]
+    diff_ids = config['rootfs']['diff_ids']
+    history = fit_history(config.get('history') or [], len(diff_ids))
+    config['rootfs']['diff_ids'] = diff_ids[:count]
+    config['history'] = _history_of(history, count)
+    # an image of its own: another run takes its own away when it ends
+    config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
+    layout = os.path.join(space.path, f'chain-{image.image_id[:12]}-{count}')
+    make_layout(layout)
+    image_id = add_image(layout, config, layers, None, {})
+    local.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    return image_id
+
+
+def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
+    """Make the container that a stash is derived from, of its lowest layers.
+
+    :param config: of the container
+    :returns: image ID; the image has no name and goes with the workspace
+    :raises KiwiStashDescriptionInvalid: if these are not its layers
+    """
+    wanted = container_layers(config)
+    image_id = hashlib.sha256(config).hexdigest()
+    if not wanted or info.layers[:len(wanted)] != wanted:
+        raise KiwiStashDescriptionInvalid(
+            f'{info.display_name} was derived from a container '
+            f'({image_id[:12]}) that is not stored, and has not its layers',
+            'build it again with the description and its derived_from'
+        )
+    layout = os.path.join(space.path, f'imported-{image_id[:12]}')
+    make_layout(layout)
+    layers = stored_layers(
+        read_manifest(info.image_id)['layers'], {'rootfs': {'diff_ids': wanted}}
+    )
+    add_image(layout, config, layers, None, {})
+    local.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    return image_id
+
+
+def _history_of(history: List[Document], count: int) -> List[Document]:
+    """Return the entries that belong to the lowest layers."""
+    kept: List[Document] = []
+    for entry in history:
+        count -= not entry.get('empty_layer')
+        if count < 0:
+            break
+        kept.append(entry)
+    return kept
