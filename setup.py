@@ -92,7 +92,8 @@ setup(
         HERE, include=['kiwi_stackbuild_plugin*', 'kiwi_stackbuild_typer_plugin']
     ),
     package_data={
-        'kiwi_stackbuild_plugin': ['*.rng', '*.rnc', 'py.typed'],
+        'kiwi_stackbuild_plugin': ['py.typed'],
+        'kiwi_stackbuild_plugin.description': ['*.rng', '*.rnc'],
         'kiwi_stackbuild_typer_plugin': ['py.typed']
     },
     data_files=[('share/man/man8', [])],

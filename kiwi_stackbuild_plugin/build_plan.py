@@ -12,21 +12,24 @@ from kiwi.exceptions import KiwiError
 from kiwi.xml_state import XMLState
 
 from kiwi_stackbuild_plugin import kiwi_call
-from kiwi_stackbuild_plugin.base_facts import join_facts, read_facts
-from kiwi_stackbuild_plugin.bootstrap import skip_bootstrap
-from kiwi_stackbuild_plugin.checks import check_packages
-from kiwi_stackbuild_plugin.extended import (
-    Extended, built_of, check_stashed, extend, kept_extension, load_stashed
+from kiwi_stackbuild_plugin.description.bootstrap import skip_bootstrap
+from kiwi_stackbuild_plugin.description.checks import check_packages
+from kiwi_stackbuild_plugin.description.description import load_stashed
+from kiwi_stackbuild_plugin.description.extended import (
+    Extended, built_of, check_stashed, extend, kept_extension
 )
-from kiwi_stackbuild_plugin.extension import Extension, find_description, read_extension
+from kiwi_stackbuild_plugin.description.extension import (
+    Extension, find_description, read_extension
+)
+from kiwi_stackbuild_plugin.description.facts import join_facts, read_facts
+from kiwi_stackbuild_plugin.description.keyed import Built
+from kiwi_stackbuild_plugin.description.links import RootWork, read_work
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
 )
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.imported_root import check_container, choose_import
-from kiwi_stackbuild_plugin.keyed import Built
 from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
-from kiwi_stackbuild_plugin.links import RootWork, read_work
 from kiwi_stackbuild_plugin.prepared import Preparation
 from kiwi_stackbuild_plugin.remember import (
     built_as, copy_stashed, find_described, remembered

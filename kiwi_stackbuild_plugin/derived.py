@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager
-from typing import Dict, FrozenSet, Iterator, Optional
+from typing import Dict, Iterator, Optional
 
-from kiwi_stackbuild_plugin.description import CONFIG, parse_xml, read_file
-from kiwi_stackbuild_plugin.host.errors import (
-    KiwiStashDescriptionInvalid, KiwiStashRootInvalid
-)
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.storage.documents import read_archive_config
 from kiwi_stackbuild_plugin.tree.opening import open_below
@@ -34,18 +30,6 @@ def imported_archive(root_fd: int) -> Iterator[Optional[str]]:
         yield f'/proc/{os.getpid()}/fd/{fd}' if regular else None
     finally:
         os.close(fd)
-
-
-def derived_uris(root_fd: int) -> FrozenSet[str]:
-    """Return what the description in a root tree is derived from, for any type."""
-    try:
-        data = read_file(root_fd, CONFIG) or b'<none/>'
-        types = list(parse_xml(data, 'image/config.xml').iter('type'))
-    except (KiwiStashRootInvalid, KiwiStashDescriptionInvalid):
-        return frozenset()
-    return frozenset(
-        one.get('derived_from') for one in types if one.get('derived_from')
-    )
 
 
 def imported_label(root_fd: int) -> Dict[str, str]:

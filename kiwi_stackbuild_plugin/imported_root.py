@@ -20,7 +20,7 @@ from kiwi.defaults import Defaults
 from kiwi.runtime_config import RuntimeConfig
 from kiwi.system.root_import.base import RootImportBase
 
-from kiwi_stackbuild_plugin.derived import derived_uris
+from kiwi_stackbuild_plugin.description.facts import derived_uris
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid, KiwiStashToolFailed
 )

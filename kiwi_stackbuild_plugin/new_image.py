@@ -9,7 +9,7 @@ from typing import Dict, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.description import RootDescription
+from kiwi_stackbuild_plugin.description.description import RootDescription
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import (

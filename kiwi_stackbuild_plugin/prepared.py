@@ -18,11 +18,11 @@ from kiwi.system.prepare import SystemPrepare
 from kiwi.system.root_import import base as root_import
 from kiwi.system.setup import SystemSetup
 
-from kiwi_stackbuild_plugin.base_facts import MANAGERS
-from kiwi_stackbuild_plugin.bootstrap import after_load, join_bootstrap
-from kiwi_stackbuild_plugin.installed import installed_packages, missed_by_apt
-from kiwi_stackbuild_plugin.merging import Place
-from kiwi_stackbuild_plugin.scripts import Script
+from kiwi_stackbuild_plugin.description.bootstrap import after_load, join_bootstrap
+from kiwi_stackbuild_plugin.description.extended import Script
+from kiwi_stackbuild_plugin.description.facts import MANAGERS
+from kiwi_stackbuild_plugin.description.installed import installed_packages, missed_by_apt
+from kiwi_stackbuild_plugin.description.merging import Place
 from kiwi_stackbuild_plugin.tree.opening import open_below, open_tree
 
 log = logging.getLogger('kiwi')

@@ -6,10 +6,10 @@ import logging
 import os
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
-from kiwi_stackbuild_plugin.description import (
-    CONFIG, EXCLUDE_FILES, PROFILE, parse_profile, read_excludes, read_file
+from kiwi_stackbuild_plugin.description.description import (
+    CONFIG, EXCLUDE_FILES, PROFILE, copy_description, parse_profile, read_excludes,
+    read_file
 )
-from kiwi_stackbuild_plugin.extended import copy_description
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.stacking import Step
 from kiwi_stackbuild_plugin.tree.opening import open_tree

@@ -10,10 +10,10 @@ from typing import Optional
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.derived import imported_archive
+from kiwi_stackbuild_plugin.description.origin import read_record, trusted_moment
 from kiwi_stackbuild_plugin.host.text import parse_moment
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash, oci_architecture
-from kiwi_stackbuild_plugin.record import read_record, trusted_moment
 from kiwi_stackbuild_plugin.storage.find import (
     DEFAULT_LOOKUP, Lookup, fetch_copy, resolve_image, warn_of_labels
 )

@@ -6,13 +6,13 @@ import logging
 import os
 from typing import Sequence
 
+from kiwi_stackbuild_plugin.description.links import EVERYTHING, RootWork, check_links
+from kiwi_stackbuild_plugin.description.origin import take_moment, write_record
 from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.host.errors import printable
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.layer.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.layer.restore import report_lost, restore_extras, restore_root
-from kiwi_stackbuild_plugin.links import EVERYTHING, RootWork, check_links
-from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.stacking import Step, report_conflicts
 from kiwi_stackbuild_plugin.tree.ahead import read_ahead
 from kiwi_stackbuild_plugin.tree.apply import apply_delta

@@ -11,7 +11,9 @@ from typing import Callable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.description import BASE_FILES, EXCLUDE_FILES, read_excludes
+from kiwi_stackbuild_plugin.description.description import (
+    BASE_FILES, EXCLUDE_FILES, read_excludes
+)
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashNotStorable, KiwiStashRootInvalid,
     printable_path

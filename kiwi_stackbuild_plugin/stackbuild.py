@@ -11,16 +11,16 @@ from typing import ContextManager
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin import kiwi_call
-from kiwi_stackbuild_plugin.bootstrap import without_bootstrap
 from kiwi_stackbuild_plugin.build_plan import BuildPlan, make_plan, read_given
-from kiwi_stackbuild_plugin.checks import check_architecture
+from kiwi_stackbuild_plugin.description.bootstrap import without_bootstrap
+from kiwi_stackbuild_plugin.description.checks import check_architecture
+from kiwi_stackbuild_plugin.description.links import check_links, warn_of_links
 from kiwi_stackbuild_plugin.host.command import require_tools
 from kiwi_stackbuild_plugin.host.guard import guarded
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import workspace
 from kiwi_stackbuild_plugin.imported_root import restore_import, without_import
-from kiwi_stackbuild_plugin.links import check_links, warn_of_links
 from kiwi_stackbuild_plugin.prepared import prepared
 from kiwi_stackbuild_plugin.request import StackbuildRequest
 from kiwi_stackbuild_plugin.root_import import import_images, record_origin

@@ -13,7 +13,11 @@ from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.changes import find_changes
 from kiwi_stackbuild_plugin.derived import imported_label
-from kiwi_stackbuild_plugin.description import RootDescription, read_root_description
+from kiwi_stackbuild_plugin.description.description import (
+    RootDescription, read_root_description
+)
+from kiwi_stackbuild_plugin.description.links import RootWork, warn_of_links
+from kiwi_stackbuild_plugin.description.origin import take_moment, write_record
 from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.exports import export_all
 from kiwi_stackbuild_plugin.host.errors import (
@@ -32,9 +36,7 @@ from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
 from kiwi_stackbuild_plugin.layer.extras import (
     Extras, can_carry, encode, find_root_extra, watch
 )
-from kiwi_stackbuild_plugin.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.new_image import NewImage, container_below, store_image
-from kiwi_stackbuild_plugin.record import take_moment, write_record
 from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
 from kiwi_stackbuild_plugin.resolve import Base, resolve_base
 from kiwi_stackbuild_plugin.source import RootTree, open_root, report_findings

@@ -9,7 +9,7 @@ from typing import Dict, Iterable, Mapping, Optional
 
 from kiwi.version import __version__ as kiwi_version
 
-from kiwi_stackbuild_plugin.description import RootDescription
+from kiwi_stackbuild_plugin.description.description import RootDescription
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import ImageInfo

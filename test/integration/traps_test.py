@@ -14,7 +14,7 @@ from kiwi_traps import MANAGERS, make_inputs, make_tools
 from storages import KIWI
 from trees import make_root
 
-from kiwi_stackbuild_plugin.links import RootWork, written_names
+from kiwi_stackbuild_plugin.description.links import RootWork, written_names
 
 pytestmark = pytest.mark.integration
 
@@ -85,7 +85,7 @@ def test_what_kiwi_writes_is_known_before(
 ) -> None:
     """Each path is one that the check of links looks at, or is below one."""
     monkeypatch.setattr(
-        'kiwi_stackbuild_plugin.links.rpm_database', lambda: ('var/lib/rpm',)
+        'kiwi_stackbuild_plugin.description.links.rpm_database', lambda: ('var/lib/rpm',)
     )
     known = written_names(RootWork(manager=manager, image='tbz'))
     unknown = [

@@ -12,9 +12,9 @@ import pytest
 from kiwi.package_manager import PackageManager
 from kiwi.repository.apt import RepositoryApt
 
-from kiwi_stackbuild_plugin import base_facts
-from kiwi_stackbuild_plugin.base_facts import MANAGERS, read_facts
-from kiwi_stackbuild_plugin.bootstrap import is_bootstrapped, without_bootstrap
+from kiwi_stackbuild_plugin.description import facts as facts_module
+from kiwi_stackbuild_plugin.description.bootstrap import is_bootstrapped, without_bootstrap
+from kiwi_stackbuild_plugin.description.facts import MANAGERS, read_facts
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 #: kiwi 10 and later tell dnf4 and dnf5 apart
@@ -105,7 +105,7 @@ def test_managers_that_a_root_has(
     facts = read_facts(fd)
     os.close(fd)
     assert facts.managers == (ten if TELLS_DNF else nine)
-    assert base_facts.MANAGERS.keys() >= facts.managers
+    assert facts_module.MANAGERS.keys() >= facts.managers
     assert all(is_bootstrapped(facts, name) for name in facts.managers)
 
 

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from lxml import etree
 from trees import describe, make_root
 
-from kiwi_stackbuild_plugin import description_names
-from kiwi_stackbuild_plugin.description import read_root_description
-from kiwi_stackbuild_plugin.description_names import (
+from kiwi_stackbuild_plugin.description import names
+from kiwi_stackbuild_plugin.description.description import read_root_description
+from kiwi_stackbuild_plugin.description.extended import link_beside
+from kiwi_stackbuild_plugin.description.extension import Extension
+from kiwi_stackbuild_plugin.description.names import (
     Kind, applying, find_names, guard_names, host_scripts, refuse_includes
 )
-from kiwi_stackbuild_plugin.extended import link_beside
-from kiwi_stackbuild_plugin.extension import Extension
-from kiwi_stackbuild_plugin.extension_schema import RNG, kiwi_schema
+from kiwi_stackbuild_plugin.description.schema import RNG, kiwi_schema
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
@@ -216,8 +216,8 @@ NO_NAMES = {
 
 def test_all_that_speaks_of_files_in_the_schema_is_known() -> None:
     """An attribute that a new kiwi brings has to be put on one of the lists."""
-    known = {attribute for _, _, attribute in description_names._NAMES} | {
-        attribute for _, attribute in description_names._ADDRESSES
+    known = {attribute for _, _, attribute in names._NAMES} | {
+        attribute for _, attribute in names._ADDRESSES
     }
     spoken = {
         node.get('name') for node in kiwi_schema().iter(f'{RNG}attribute')

@@ -10,8 +10,8 @@ import pytest
 from kiwi.defaults import Defaults
 from lxml import etree
 
-from kiwi_stackbuild_plugin import extension_schema
-from kiwi_stackbuild_plugin.schema_errors import find_error
+from kiwi_stackbuild_plugin.description import schema as schema_module
+from kiwi_stackbuild_plugin.description.schema_errors import find_error
 
 
 def image(text: str, attributes: str = 'name="x"') -> Any:
@@ -43,16 +43,16 @@ def test_kiwi_may_be_installed_below_any_name(
     (tmp_path / name).mkdir()
     schema = shutil.copy(Defaults.get_schema_file(), tmp_path / name / 'kiwi.rng')
     monkeypatch.setattr(Defaults, 'get_schema_file', lambda: str(schema))
-    include = etree.Element(f'{extension_schema.RNG}include')
-    extension_schema._include_kiwi(include)
-    grammar = etree.Element(f'{extension_schema.RNG}grammar')
+    include = etree.Element(f'{schema_module.RNG}include')
+    schema_module._include_kiwi(include)
+    grammar = etree.Element(f'{schema_module.RNG}grammar')
     grammar.append(include)
     ours = tmp_path / name / 'extension.rng'
     ours.write_bytes(etree.tostring(grammar))
     assert etree.RelaxNG(etree.parse(str(ours)))
-    extension_schema.kiwi_schema.cache_clear()
-    assert extension_schema.kiwi_schema().getroot() is not None
-    extension_schema.kiwi_schema.cache_clear()
+    schema_module.kiwi_schema.cache_clear()
+    assert schema_module.kiwi_schema().getroot() is not None
+    schema_module.kiwi_schema.cache_clear()
 
 
 @pytest.mark.parametrize(('text', 'line', 'element', 'why'), [

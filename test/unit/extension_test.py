@@ -11,11 +11,14 @@ from typing import Any, Optional, Tuple
 import pytest
 from lxml import etree
 
-from kiwi_stackbuild_plugin.extended import Extended, copy_description, extend, load_stashed
-from kiwi_stackbuild_plugin.extension import Extension, find_description, read_extension
-from kiwi_stackbuild_plugin.extension_schema import schema_version
+from kiwi_stackbuild_plugin.description.description import copy_description, load_stashed
+from kiwi_stackbuild_plugin.description.extended import Extended, extend
+from kiwi_stackbuild_plugin.description.extension import (
+    Extension, find_description, read_extension
+)
+from kiwi_stackbuild_plugin.description.merging import merge
+from kiwi_stackbuild_plugin.description.schema import schema_version
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.merging import merge
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 STASHED = '''<image schemaversion="7.4" name="base">

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from kiwi.exceptions import KiwiError
 
 from kiwi_stackbuild_plugin.chain import read_chain
-from kiwi_stackbuild_plugin.description import (
+from kiwi_stackbuild_plugin.description.description import (
     EXCLUDE_FILES, parse_profile, parse_xml, read_excludes, read_root_description
 )
+from kiwi_stackbuild_plugin.description.extension import read_extension
+from kiwi_stackbuild_plugin.description.origin import read_record
 from kiwi_stackbuild_plugin.destination import check_exports
-from kiwi_stackbuild_plugin.extension import read_extension
 from kiwi_stackbuild_plugin.host.command import last_line
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, printable
 from kiwi_stackbuild_plugin.host.text import age_of, utc
@@ -35,7 +36,6 @@ from kiwi_stackbuild_plugin.image.reference import check_stash_name, parse_refer
 from kiwi_stackbuild_plugin.layer import extras
 from kiwi_stackbuild_plugin.layer.restore import restore_extras
 from kiwi_stackbuild_plugin.listing import describe as list_row, format_json, format_table
-from kiwi_stackbuild_plugin.record import read_record
 from kiwi_stackbuild_plugin.stash_labels import parse_labels
 from kiwi_stackbuild_plugin.storage.messages import explain
 from kiwi_stackbuild_plugin.storage.parsing import (

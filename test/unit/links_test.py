@@ -11,10 +11,10 @@ from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
 from trees import CONFIG, make_root
 
+from kiwi_stackbuild_plugin.description.links import RootWork, check_links, read_work
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
-from kiwi_stackbuild_plugin.links import RootWork, check_links, read_work
 
 
 def put_link(root: Path, where: str, target: str) -> None:

@@ -16,15 +16,15 @@ from kiwi import xml_parse
 from kiwi.xml_state import XMLState
 from lxml import etree
 
-from kiwi_stackbuild_plugin.extension import Extension
-from kiwi_stackbuild_plugin.extension_schema import (
+from kiwi_stackbuild_plugin.description.extension import Extension
+from kiwi_stackbuild_plugin.description.keyed import Built
+from kiwi_stackbuild_plugin.description.merging import Merged, merge
+from kiwi_stackbuild_plugin.description.schema import (
     element_names, kiwi_schema, schema_version
 )
+from kiwi_stackbuild_plugin.description.schema_errors import find_error
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.keyed import Built
-from kiwi_stackbuild_plugin.merging import Merged, merge
 from kiwi_stackbuild_plugin.prepared import Preparation
-from kiwi_stackbuild_plugin.schema_errors import find_error
 
 FUZZ = settings(
     max_examples=int(os.environ.get('KIWI_STASH_TEST_FUZZ', '60')), deadline=None,

@@ -7,13 +7,13 @@ from typing import Any, List, Sequence
 import pytest
 from lxml import etree
 
-from kiwi_stackbuild_plugin.extension import Extension
-from kiwi_stackbuild_plugin.extension_schema import (
+from kiwi_stackbuild_plugin.description.extension import Extension
+from kiwi_stackbuild_plugin.description.keyed import Built
+from kiwi_stackbuild_plugin.description.merging import Merged, merge
+from kiwi_stackbuild_plugin.description.schema import (
     element_names, kiwi_schema, schema_version
 )
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.keyed import Built
-from kiwi_stackbuild_plugin.merging import Merged, merge
 
 HEAD = '''<description type="system">
   <author>A</author><contact>a@b</contact><specification>s</specification>

@@ -9,7 +9,7 @@ from typing import Any, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.description import EXCLUDE_FILES, read_excludes
+from kiwi_stackbuild_plugin.description.description import EXCLUDE_FILES, read_excludes
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )

@@ -13,13 +13,13 @@ from kiwi.tasks import system_build
 from kiwi.xml_state import XMLState
 from lxml import etree
 
-from kiwi_stackbuild_plugin.bootstrap import join_bootstrap
-from kiwi_stackbuild_plugin.extension import Extension
-from kiwi_stackbuild_plugin.extension_schema import element_names, schema_version
-from kiwi_stackbuild_plugin.keyed import Built
-from kiwi_stackbuild_plugin.merging import merge
+from kiwi_stackbuild_plugin.description.bootstrap import join_bootstrap
+from kiwi_stackbuild_plugin.description.extended import Script
+from kiwi_stackbuild_plugin.description.extension import Extension
+from kiwi_stackbuild_plugin.description.keyed import Built
+from kiwi_stackbuild_plugin.description.merging import merge
+from kiwi_stackbuild_plugin.description.schema import element_names, schema_version
 from kiwi_stackbuild_plugin.prepared import Preparation, prepared
-from kiwi_stackbuild_plugin.scripts import Script
 
 KNOWN = set(element_names())
 HAS_FILES = hasattr(XMLState, 'get_system_files')

@@ -10,7 +10,7 @@ from typing import Any, Dict
 
 import pytest
 
-from kiwi_stackbuild_plugin import record
+from kiwi_stackbuild_plugin.description import origin
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
 )
@@ -160,23 +160,23 @@ def test_record_is_believed_only_where_it_was_written(tmp_path: Path) -> None:
     (root / 'image').mkdir(parents=True)
     os.utime(root / 'image', ns=(5, 7))
     fd = open_tree(str(root))
-    moment = record.take_moment(fd)
+    moment = origin.take_moment(fd)
     assert moment is not None
-    record.write_record(fd, 'a' * 64, 'name', 'digest', moment)
+    origin.write_record(fd, 'a' * 64, 'name', 'digest', moment)
     assert os.listdir(root / 'image') == ['stash.json']
     assert (root / 'image').stat().st_mtime_ns == 7
-    found = record.read_record(fd)
+    found = origin.read_record(fd)
     assert found is not None and (found.image, found.moment) == ('a' * 64, moment)
-    assert record.trusted_moment(found, fd, record.take_moment(fd)) == moment
-    assert record.trusted_moment(found, fd, moment - 1) is None, 'the clock was set back'
-    assert record.trusted_moment(found, fd, None) is None
+    assert origin.trusted_moment(found, fd, origin.take_moment(fd)) == moment
+    assert origin.trusted_moment(found, fd, moment - 1) is None, 'the clock was set back'
+    assert origin.trusted_moment(found, fd, None) is None
     copy = tmp_path / 'copy'
     copy.mkdir()
     copy_fd = open_tree(str(copy))
-    assert record.trusted_moment(found, copy_fd, moment + 1) is None
-    assert record.take_moment(copy_fd) is None, 'it has no image/'
-    record.write_record(copy_fd, 'a' * 64, '', '', None)
-    assert record.read_record(copy_fd) is None
+    assert origin.trusted_moment(found, copy_fd, moment + 1) is None
+    assert origin.take_moment(copy_fd) is None, 'it has no image/'
+    origin.write_record(copy_fd, 'a' * 64, '', '', None)
+    assert origin.read_record(copy_fd) is None
     os.close(fd)
     os.close(copy_fd)
 
@@ -190,5 +190,5 @@ def test_records_of_strangers_are_passed_over(tmp_path: Path, text: str) -> None
     (tmp_path / 'image').mkdir()
     (tmp_path / 'image/stash.json').write_text(text)
     fd = open_tree(str(tmp_path))
-    assert record.read_record(fd) is None
+    assert origin.read_record(fd) is None
     os.close(fd)

@@ -19,7 +19,7 @@ from kiwi.package_manager.pacman import PackageManagerPacman
 from kiwi.path import Path
 from kiwi.repository.template.apt import PackageManagerTemplateAptGet
 
-from kiwi_stackbuild_plugin.base_facts import MANAGERS, BaseFacts
+from kiwi_stackbuild_plugin.description.facts import MANAGERS, BaseFacts
 
 log = logging.getLogger('kiwi')
 

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from lxml import etree
 
-from kiwi_stackbuild_plugin.extension import is_here
+from kiwi_stackbuild_plugin.description.extension import is_here
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 
 #: elements that are told apart by their name and architecture, and attributes

@@ -9,9 +9,11 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 from lxml import etree
 
-from kiwi_stackbuild_plugin.extension import Extension, is_here
+from kiwi_stackbuild_plugin.description.extension import Extension, is_here
+from kiwi_stackbuild_plugin.description.keyed import (
+    DELETED, WHOLE, Built, Merger, clone_of, remove
+)
 from kiwi_stackbuild_plugin.host.errors import printable
-from kiwi_stackbuild_plugin.keyed import DELETED, WHOLE, Built, Merger, clone_of, remove
 
 #: what kiwi's prepare phase does to a root, beside the packages it installs
 _DONE_ONCE = {

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Iterator, Optional
 
-from kiwi_stackbuild_plugin.description import IMAGE_DIR, read_file
+from kiwi_stackbuild_plugin.description.description import IMAGE_DIR, read_file
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.tree.opening import open_below
 

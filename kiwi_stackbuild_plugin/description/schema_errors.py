@@ -13,7 +13,7 @@ from typing import Any, Iterable, Iterator, NamedTuple, Optional
 
 from lxml import etree
 
-from kiwi_stackbuild_plugin.extension_schema import (
+from kiwi_stackbuild_plugin.description.schema import (
     RNG, content_of, element_grammar, element_names, extension_grammar,
     pattern_grammar
 )

@@ -12,10 +12,10 @@ from kiwi.defaults import Defaults
 from kiwi.markup import Markup
 from lxml import etree
 
-from kiwi_stackbuild_plugin.description import SIZE_LIMIT, parse_xml
-from kiwi_stackbuild_plugin.extension_schema import schema_version
+from kiwi_stackbuild_plugin.description.description import SIZE_LIMIT, parse_xml
+from kiwi_stackbuild_plugin.description.schema import schema_version
+from kiwi_stackbuild_plugin.description.schema_errors import Finding, find_error
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.schema_errors import Finding, find_error
 
 _MARK = 'stashed'
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shlex
+import shutil
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import yaml
+from kiwi.xml_description import XMLDescription
+from kiwi.xml_state import XMLState
 from lxml import etree
 
-from kiwi_stackbuild_plugin.description_names import (
-    Kind, applying, find_names, stored_name, why_outside
+from kiwi_stackbuild_plugin.description.names import (
+    Kind, applying, find_names, refuse_includes, stored_name, why_outside
 )
 from kiwi_stackbuild_plugin.host.errors import (
-    KiwiStashDescriptionInvalid, KiwiStashRootInvalid
+    KiwiStashDescriptionInvalid, KiwiStashRootInvalid, printable_path
 )
 from kiwi_stackbuild_plugin.tree.opening import open_below
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan
+
+log = logging.getLogger('kiwi')
 
 IMAGE_DIR = b'image'
 CONFIG = b'image/config.xml'
@@ -31,6 +37,9 @@ EXCLUDE_FILES = (
     b'image/exclude_files.yaml', b'image/exclude_files_efifatimage.yaml'
 )
 _EXCLUDE_LIMIT = 1 << 18
+
+#: what is said of a stash's description
+STASHED = 'image/config.xml of the stash'
 
 
 @dataclass(frozen=True)
@@ -255,3 +264,53 @@ BASE_FILES = (
     b'image/imported_root.sha256', b'image/stash.json',
     b'image/.stash.json.new'
 )
+
+
+def copy_description(root_fd: int, directory: str) -> None:
+    """Copy image/ of a root tree to a new directory: plain files, no links.
+
+    :raises KiwiStashDescriptionInvalid: if there is no image/config.xml, or one
+        that reaches for other files; kiwi would let it
+    """
+    os.mkdir(directory)
+    config = read_file(root_fd, CONFIG)
+    if config is None:
+        raise KiwiStashDescriptionInvalid('no image/config.xml in the stash')
+    parse_xml(config, STASHED)
+    fd = open_below(root_fd, IMAGE_DIR)
+    try:
+        for entry in scan(fd):
+            target = os.path.join(directory, os.fsdecode(entry.path))
+            if IMAGE_DIR + b'/' + entry.path in BASE_FILES:
+                continue
+            if entry.is_dir:
+                os.mkdir(target)
+            elif entry.is_file:
+                source = open_below(fd, entry.path, os.O_RDONLY | os.O_NONBLOCK)
+                with open(source, 'rb') as stream, open(target, 'wb') as out:
+                    shutil.copyfileobj(stream, out, 1 << 20)
+                os.chmod(target, entry.stat.st_mode & 0o777)
+            else:
+                log.warning(
+                    'not taken over from the stash, no file: image/%s',
+                    printable_path(entry.path)
+                )
+    finally:
+        os.close(fd)
+
+
+def load_stashed(
+    directory: str, profiles: Optional[Sequence[str]], build_type: Optional[str]
+) -> Tuple[Any, Any]:
+    """Let kiwi read and validate a copied description.
+
+    :returns: kiwi's XMLState, and the root element in its schema version
+    :raises KiwiError: what kiwi has against it
+    """
+    path = os.path.join(directory, 'config.xml')
+    with open(path, 'rb') as source:
+        refuse_includes(parse_xml(source.read(), STASHED), STASHED)
+    description = XMLDescription(path)
+    state = XMLState(description.load(), list(profiles or []), build_type)
+    with open(description.description, 'rb') as source:
+        return state, parse_xml(source.read(), STASHED)

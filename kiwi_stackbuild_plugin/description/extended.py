@@ -7,39 +7,52 @@ import fnmatch
 import logging
 import os
 import shutil
+import stat
 from dataclasses import dataclass
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from kiwi.xml_description import XMLDescription
-from kiwi.xml_state import XMLState
 from lxml import etree
 
-from kiwi_stackbuild_plugin.description import (
-    BASE_FILES, CONFIG, IMAGE_DIR, parse_xml, read_file
+from kiwi_stackbuild_plugin.description.description import STASHED
+from kiwi_stackbuild_plugin.description.extension import Extension
+from kiwi_stackbuild_plugin.description.keyed import WHOLE, Built
+from kiwi_stackbuild_plugin.description.merging import Place, merge
+from kiwi_stackbuild_plugin.description.names import (
+    EDIT_SCRIPTS, Kind, applying, climbing, find_missing, guard_names, host_scripts
 )
-from kiwi_stackbuild_plugin.description_names import (
-    EDIT_SCRIPTS, Kind, applying, climbing, find_missing, guard_names, host_scripts,
-    refuse_includes
-)
-from kiwi_stackbuild_plugin.extension import Extension
-from kiwi_stackbuild_plugin.host.errors import (
-    KiwiStashDescriptionInvalid, printable, printable_path
-)
-from kiwi_stackbuild_plugin.keyed import WHOLE, Built
-from kiwi_stackbuild_plugin.merging import Place, merge
-from kiwi_stackbuild_plugin.scripts import Script, merge_scripts
-from kiwi_stackbuild_plugin.tree.opening import open_below
-from kiwi_stackbuild_plugin.tree.scan import scan
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid, printable
 
 log = logging.getLogger('kiwi')
 
 #: names that the extension is kept under, beside the description made of it
 _KEPT_XML, _KEPT_OTHER = 'extension.xml', 'extension.markup'
 _CDROOT = 'config-cdroot.tar*'
-#: what is said of a stash's description
-STASHED = 'image/config.xml of the stash'
 #: deeper than any path
 _MOST_LEVELS = 64
+
+#: scripts that run when a root tree is prepared, see kiwi.system.prepare and
+#: kiwi.system.root_import: the work of the stash's is in the stash
+PREPARING = (
+    'post_bootstrap.sh', 'config.sh', 'config-overlay.sh',
+    'config-host-overlay.sh'
+)
+#: scripts that run in or on an image being made of it, see kiwi.builder
+_CREATING = ('images.sh', 'pre_disk_sync.sh', 'disk.sh')
+_JOINED = '''#!/bin/bash
+# {name} of the stash, then that of the extension
+run() {{
+    local script status
+    script=$(mktemp "${{0%/*}}/.{name}.XXXXXX") || return
+    cat <&3 >"$script" && chmod 700 "$script" && "$script" "$@" 3<&-
+    status=$?
+    rm -f "$script"
+    return "$status"
+}}
+'''
+_PART = '''run "$@" 3<<'{mark}' || exit
+{script}
+{mark}
+'''
 
 
 @dataclass(frozen=True)
@@ -77,56 +90,6 @@ class Extended:
             self.stashed.splitlines(), self.result.splitlines(),
             'stashed/config.xml', 'result/config.xml', lineterm=''
         ))
-
-
-def copy_description(root_fd: int, directory: str) -> None:
-    """Copy image/ of a root tree to a new directory: plain files, no links.
-
-    :raises KiwiStashDescriptionInvalid: if there is no image/config.xml, or one
-        that reaches for other files; kiwi would let it
-    """
-    os.mkdir(directory)
-    config = read_file(root_fd, CONFIG)
-    if config is None:
-        raise KiwiStashDescriptionInvalid('no image/config.xml in the stash')
-    parse_xml(config, STASHED)
-    fd = open_below(root_fd, IMAGE_DIR)
-    try:
-        for entry in scan(fd):
-            target = os.path.join(directory, os.fsdecode(entry.path))
-            if IMAGE_DIR + b'/' + entry.path in BASE_FILES:
-                continue
-            if entry.is_dir:
-                os.mkdir(target)
-            elif entry.is_file:
-                source = open_below(fd, entry.path, os.O_RDONLY | os.O_NONBLOCK)
-                with open(source, 'rb') as stream, open(target, 'wb') as out:
-                    shutil.copyfileobj(stream, out, 1 << 20)
-                os.chmod(target, entry.stat.st_mode & 0o777)
-            else:
-                log.warning(
-                    'not taken over from the stash, no file: image/%s',
-                    printable_path(entry.path)
-                )
-    finally:
-        os.close(fd)
-
-
-def load_stashed(
-    directory: str, profiles: Optional[Sequence[str]], build_type: Optional[str]
-) -> Tuple[Any, Any]:
-    """Let kiwi read and validate a copied description.
-
-    :returns: kiwi's XMLState, and the root element in its schema version
-    :raises KiwiError: what kiwi has against it
-    """
-    path = os.path.join(directory, 'config.xml')
-    with open(path, 'rb') as source:
-        refuse_includes(parse_xml(source.read(), STASHED), STASHED)
-    description = XMLDescription(path)
-    state = XMLState(description.load(), list(profiles or []), build_type)
-    with open(description.description, 'rb') as source:
-        return state, parse_xml(source.read(), STASHED)
 
 
 def check_stashed(directory: str, state: Any, stashed: Any) -> List[str]:
@@ -328,3 +291,90 @@ def _text(image: Any) -> str:
     return str(etree.tostring(
         image.getroottree(), encoding='unicode', pretty_print=True
     ))
+
+
+class Script(NamedTuple):
+    """A script and the permission bits of its file."""
+
+    content: bytes
+    mode: int
+
+
+class MergedScripts(NamedTuple):
+    """Scripts of a full description made of that of a stash and an extension.
+
+    said: a line on each; instead: what runs in the place of one, or nothing
+    """
+
+    said: List[str]
+    instead: Dict[str, Optional[Script]]
+
+
+def merge_scripts(stashed_dir: str, directory: str, keep: bool) -> MergedScripts:
+    """Join the scripts that both have.
+
+    Those of the prepare phase always: the description tells how the root is
+    built from nothing. In this build that of the stash runs only on request.
+
+    :param keep: run the scripts of the stash, too
+    """
+    said: List[str] = []
+    instead: Dict[str, Optional[Script]] = {}
+    for name in PREPARING + _CREATING:
+        old, new = (
+            os.path.join(place, name) for place in (stashed_dir, directory)
+        )
+        has_old, has_new = os.path.exists(old), os.path.exists(new)
+        prepares = name in PREPARING
+        if has_old and has_new and (keep or prepares):
+            if not keep:
+                instead[name] = _read(new)
+            if keep or _read(old).content != _read(new).content:
+                _join(name, old, new)
+        elif has_old and prepares and not keep:
+            instead[name] = None
+        line = _say(name, has_old, has_new, keep)
+        if line:
+            said.append(line)
+    return MergedScripts(said, instead)
+
+
+def _say(name: str, has_old: bool, has_new: bool, keep: bool) -> str:
+    if has_old and has_new:
+        return f'{name}: that of the ' + (
+            'stash, then that of the extension' if keep
+            else 'extension, not that of the stash (see --keep-scripts)'
+        )
+    if has_new:
+        return f'{name}: that of the extension'
+    if not has_old:
+        return ''
+    if name in PREPARING and not keep:
+        return f'{name}: not again, that of the stash did its work (see --keep-scripts)'
+    return f'{name}: that of the stash'
+
+
+def _read(path: str) -> Script:
+    with open(path, 'rb') as source:
+        return Script(source.read(), stat.S_IMODE(os.fstat(source.fileno()).st_mode) & 0o777)
+
+
+def _join(name: str, old: str, new: str) -> None:
+    """Put two scripts into one that runs each with its own interpreter.
+
+    Written beside and renamed: nothing is written through a link.
+    """
+    text = _JOINED.format(name=name)
+    for path in (old, new):
+        script = os.fsdecode(_read(path).content).rstrip('\n')
+        if not script.startswith('#!'):
+            script = f'#!/bin/bash\n{script}'
+        mark = 'END-OF-SCRIPT'
+        while mark in script:
+            mark += '-'
+        text += _PART.format(mark=mark, script=script)
+    fd = os.open(f'{new}.joined', os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700)
+    with open(fd, 'wb') as out:
+        out.write(os.fsencode(text))
+        os.fchmod(out.fileno(), 0o755)  # kiwi runs it
+    os.rename(f'{new}.joined', new)

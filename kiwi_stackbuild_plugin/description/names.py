@@ -11,7 +11,9 @@ import os
 import re
 import stat
 from enum import Enum
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+)
 from urllib.parse import parse_qsl, unquote, urlparse
 
 from kiwi.defaults import Defaults

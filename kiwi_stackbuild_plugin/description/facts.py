@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Dict, FrozenSet, Iterable, Optional, Set, Tuple
 
-from kiwi_stackbuild_plugin.description import read_file
-from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.description.description import CONFIG, parse_xml, read_file
+from kiwi_stackbuild_plugin.host.errors import (
+    KiwiStashDescriptionInvalid, KiwiStashRootInvalid
+)
 from kiwi_stackbuild_plugin.tree.opening import open_below
 from kiwi_stackbuild_plugin.tree.scan import resolve_links
 
@@ -152,3 +154,15 @@ def _assignments(text: str) -> Dict[str, str]:
         if equals and len(words) == 1 and words[0].isprintable():
             values[name] = words[0]
     return values
+
+
+def derived_uris(root_fd: int) -> FrozenSet[str]:
+    """Return what the description in a root tree is derived from, for any type."""
+    try:
+        data = read_file(root_fd, CONFIG) or b'<none/>'
+        types = list(parse_xml(data, 'image/config.xml').iter('type'))
+    except (KiwiStashRootInvalid, KiwiStashDescriptionInvalid):
+        return frozenset()
+    return frozenset(
+        one.get('derived_from') for one in types if one.get('derived_from')
+    )
