@@ -109,10 +109,10 @@ def stash_command(args: Mapping[str, Any]) -> None:
     # docopt tells a repeated option twice where two usages have it
     exports = tuple(dict.fromkeys(args['--export'] or ()))
     if args['--root'] is None:
-        from kiwi_stackbuild_plugin.export import ExportRequest, export
+        from kiwi_stackbuild_plugin.stash.export import ExportRequest, export
         export(ExportRequest(args['--container-name'], tag, exports, access))
         return
-    from kiwi_stackbuild_plugin.stash import StashRequest, stash
+    from kiwi_stackbuild_plugin.stash.stash import StashRequest, stash
     text = stash(StashRequest(
         root=args['--root'],
         container_name=args['--container-name'],

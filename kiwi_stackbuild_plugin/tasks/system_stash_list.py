@@ -89,7 +89,7 @@ def print_stashes(
         raise KiwiStashArgumentInvalid(
             f'--format {form!r} is not known', 'it is json or table'
         )
-    from kiwi_stackbuild_plugin.stash_list import (
+    from kiwi_stackbuild_plugin.stash.stash_list import (
         format_json, format_table, list_remote, list_stashes
     )
     if args.get('--remote') is None:

@@ -49,15 +49,15 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
         made.append(('list', name))
         return ('list', name)
 
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash', made.append)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.export.export', made.append)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash.stash', made.append)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.export.export', made.append)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stackbuild.stackbuild', made.append)
     def remote(place: str, name: Optional[str], access: Any) -> Tuple[str, ...]:
         made.append((place, name, access))
         return (place, str(name))
 
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.list_stashes', listing)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.list_remote', remote)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.format_json', 'json {}'.format)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stash_list.format_table', 'table {}'.format)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.list_stashes', listing)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.list_remote', remote)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.format_json', 'json {}'.format)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.format_table', 'table {}'.format)
     return made

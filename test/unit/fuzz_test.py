@@ -16,13 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kiwi.exceptions import KiwiError
 
-from kiwi_stackbuild_plugin.chain import read_chain
 from kiwi_stackbuild_plugin.description.description import (
     EXCLUDE_FILES, parse_profile, parse_xml, read_excludes, read_root_description
 )
 from kiwi_stackbuild_plugin.description.extension import read_extension
 from kiwi_stackbuild_plugin.description.origin import read_record
-from kiwi_stackbuild_plugin.destination import check_exports
 from kiwi_stackbuild_plugin.host.command import last_line
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, printable
 from kiwi_stackbuild_plugin.host.text import age_of, utc
@@ -35,8 +33,12 @@ from kiwi_stackbuild_plugin.image.labels import STASH_PREFIX, read_labels
 from kiwi_stackbuild_plugin.image.reference import check_stash_name, parse_reference
 from kiwi_stackbuild_plugin.layer import extras
 from kiwi_stackbuild_plugin.layer.restore import restore_extras
-from kiwi_stackbuild_plugin.listing import describe as list_row, format_json, format_table
-from kiwi_stackbuild_plugin.stash_labels import parse_labels
+from kiwi_stackbuild_plugin.stash.chain import read_chain
+from kiwi_stackbuild_plugin.stash.export import check_exports
+from kiwi_stackbuild_plugin.stash.new_image import parse_labels
+from kiwi_stackbuild_plugin.stash.stash_list import (
+    describe as list_row, format_json, format_table
+)
 from kiwi_stackbuild_plugin.storage.messages import explain
 from kiwi_stackbuild_plugin.storage.parsing import (
     parse_config, parse_infos, parse_manifest, parse_remote_config,

@@ -11,8 +11,8 @@ from typing import Iterator, List
 
 import pytest
 import zstandard
-from kiwi_stackbuild_plugin import index
-from kiwi_stackbuild_plugin.index import IndexDamaged, IndexWriter, read_index
+from kiwi_stackbuild_plugin.stash import index
+from kiwi_stackbuild_plugin.stash.index import IndexDamaged, IndexWriter, read_index
 from kiwi_stackbuild_plugin.tree.entry import Entry, Row, named
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.rows import LENGTH, send, send_batch

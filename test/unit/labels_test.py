@@ -16,7 +16,7 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.image.labels import StashLabels, read_labels
 from kiwi_stackbuild_plugin.layer.extras import Extra
 from kiwi_stackbuild_plugin.layer.restore import restore_root
-from kiwi_stackbuild_plugin.listing import describe, format_json, format_table
+from kiwi_stackbuild_plugin.stash.stash_list import describe, format_json, format_table
 from kiwi_stackbuild_plugin.storage.find import warn_of_labels
 
 PLUGIN = Path(labels.__file__).parent

@@ -13,7 +13,7 @@ import pytest
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError
 from kiwi_stackbuild_plugin.host.terminal import guarded_log
-from kiwi_stackbuild_plugin.source import report_findings
+from kiwi_stackbuild_plugin.stash.source import report_findings
 
 
 def test_reader_that_has_gone_is_no_error() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Callable, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.export import ExportRequest
+from kiwi_stackbuild_plugin.stash.export import ExportRequest
 from kiwi_stackbuild_plugin.storage.access import Access
 
 Kiwi = Callable[..., int]

@@ -8,7 +8,6 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from kiwi_stackbuild_plugin.chain import ChainLink, format_chain, read_chain
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound
 )
@@ -16,6 +15,7 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.image.reference import (
     check_docker, parse_reference, refuse_login
 )
+from kiwi_stackbuild_plugin.stash.chain import ChainLink, format_chain, read_chain
 from kiwi_stackbuild_plugin.storage import find
 from kiwi_stackbuild_plugin.storage.access import Access, make_access
 from kiwi_stackbuild_plugin.storage.find import Lookup, check_age, check_policy, parse_age

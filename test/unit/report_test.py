@@ -10,7 +10,7 @@ from typing import List
 import pytest
 
 from kiwi_stackbuild_plugin.host.text import human_age, human_size
-from kiwi_stackbuild_plugin.report import describe_delta
+from kiwi_stackbuild_plugin.stash.report import describe_delta
 from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, Change
 from kiwi_stackbuild_plugin.tree.entry import Entry, Status
 

@@ -11,7 +11,7 @@ import pytest
 from kiwi.cli import Cli
 
 from kiwi_stackbuild_plugin.stackbuild import StackbuildRequest
-from kiwi_stackbuild_plugin.stash import StashRequest
+from kiwi_stackbuild_plugin.stash.stash import StashRequest
 from kiwi_stackbuild_plugin.tasks import manual_page
 
 TYPER = hasattr(Cli, 'main')

@@ -11,15 +11,11 @@ from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.changes import find_changes
-from kiwi_stackbuild_plugin.derived import imported_label
 from kiwi_stackbuild_plugin.description.description import (
     RootDescription, read_root_description
 )
 from kiwi_stackbuild_plugin.description.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.description.origin import take_moment, write_record
-from kiwi_stackbuild_plugin.destination import check_exports
-from kiwi_stackbuild_plugin.exports import export_all
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, printable, printable_path
 )
@@ -31,18 +27,20 @@ from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import container_layers, timestamp
 from kiwi_stackbuild_plugin.image.layout import make_layout
 from kiwi_stackbuild_plugin.image.reference import check_stash_name
-from kiwi_stackbuild_plugin.index import IndexWriter
 from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
 from kiwi_stackbuild_plugin.layer.extras import (
     Extras, can_carry, encode, find_root_extra, watch
 )
-from kiwi_stackbuild_plugin.new_image import NewImage, container_below, store_image
-from kiwi_stackbuild_plugin.report import describe_delta, stash_summary
-from kiwi_stackbuild_plugin.resolve import Base, resolve_base
-from kiwi_stackbuild_plugin.source import RootTree, open_root, report_findings
-from kiwi_stackbuild_plugin.stash_labels import (
-    chain_is_beyond_use, chain_is_full, chain_limit, parse_labels
+from kiwi_stackbuild_plugin.stash.base import (
+    Base, chain_is_beyond_use, chain_is_full, chain_limit, container_below,
+    imported_label, resolve_base
 )
+from kiwi_stackbuild_plugin.stash.changes import find_changes, verify
+from kiwi_stackbuild_plugin.stash.export import check_exports, export_all
+from kiwi_stackbuild_plugin.stash.index import IndexWriter
+from kiwi_stackbuild_plugin.stash.new_image import NewImage, parse_labels, store_image
+from kiwi_stackbuild_plugin.stash.report import describe_delta, stash_summary
+from kiwi_stackbuild_plugin.stash.source import RootTree, open_root, report_findings
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
@@ -53,7 +51,6 @@ from kiwi_stackbuild_plugin.tree.ahead import ScanAhead
 from kiwi_stackbuild_plugin.tree.delta import Change, Delta, whole_tree
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.scan import tree_size
-from kiwi_stackbuild_plugin.verify import verify
 
 log = logging.getLogger('kiwi')
 

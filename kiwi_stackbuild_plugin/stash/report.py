@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Sequence
 from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.text import human_size
 from kiwi_stackbuild_plugin.layer.blob import Layer
-from kiwi_stackbuild_plugin.resolve import Base
+from kiwi_stackbuild_plugin.stash.base import Base
 from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, PARENT, Change
 
 #: directories and files in the summary of a dry run

@@ -2,18 +2,21 @@
 """The use case "stash_list": what is stored here, or offered by a registry."""
 from __future__ import annotations
 
+import json
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import List, Optional, Sequence, Tuple
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-from kiwi_stackbuild_plugin.chain import read_chain
-from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
-from kiwi_stackbuild_plugin.host.signals import clean_exit
-from kiwi_stackbuild_plugin.image.image import ImageInfo
-from kiwi_stackbuild_plugin.image.reference import parse_reference
-from kiwi_stackbuild_plugin.listing import (
-    StashInfo, describe, format_json, format_table, is_listed
+from kiwi_stackbuild_plugin.host.errors import (
+    KiwiStashImageNotFound, KiwiStashToolFailed, printable
 )
+from kiwi_stackbuild_plugin.host.signals import clean_exit
+from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
+from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
+from kiwi_stackbuild_plugin.image.reference import parse_reference
+from kiwi_stackbuild_plugin.stash.chain import ChainLink, format_chain, read_chain
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.access import Access
 from kiwi_stackbuild_plugin.storage.documents import layer_sizes
@@ -28,6 +31,10 @@ __all__ = ['StashInfo', 'format_json', 'format_table', 'list_remote', 'list_stas
 
 #: a registry is asked so many questions at a time
 _PARALLEL = 8
+_COLUMNS = (
+    'NAME', 'TAG', 'IMAGE ID', 'CREATED', 'SIZE', 'LAYER', 'LAYERS', 'TYPE', 'BASE'
+)
+_SURROGATE = re.compile('[\ud800-\udfff]')
 
 
 @clean_exit()
@@ -161,3 +168,92 @@ def _remote(full_name: str, access: Access, with_chain: bool) -> Optional[StashI
         info, name, tag, sizes,
         read_chain(info.layers, info.history, sizes) if with_chain else None
     )
+
+
+@dataclass(frozen=True)
+class StashInfo:
+    """One stash; sizes in bytes, created in RFC 3339 UTC, fields as in JSON."""
+
+    name: str
+    tag: str
+    id: str
+    digest: str
+    created: str
+    size: int
+    layer_size: Optional[int]
+    layers: int
+    base: Optional[Dict[str, str]]
+    description: bool
+    type: Optional[str]
+    profiles: List[str]
+    packagemanager: Optional[str]
+    author: str
+    chain: Optional[List[ChainLink]] = None
+
+
+def is_listed(info: ImageInfo) -> bool:
+    """Tell a stash from an image that merely inherited its labels."""
+    return not info.told.own or is_own_stash(info)
+
+
+def describe(
+    info: ImageInfo, name: str, tag: str, sizes: Sequence[int],
+    chain: Optional[List[ChainLink]] = None
+) -> StashInfo:
+    """Return what the list tells of an image.
+
+    :param sizes: bytes of its layers, none where its labels tell the newest
+    :param chain: its layers, where they are to be shown
+    """
+    told = info.told
+    base = {'name': told.base_name, 'digest': told.base_digest or ''}
+    return StashInfo(
+        name=name, tag=tag, id=info.image_id, digest=info.digest,
+        created=utc(info.created), size=info.size,
+        layer_size=(sizes[-1] if sizes else None) if told.layer_size is None
+        else told.layer_size,
+        layers=len(info.layers), base=base if told.own and told.base_name else None,
+        description=bool(told.description_digest) or not told.own,
+        type=told.build_type or None, profiles=list(told.profiles or ()),
+        packagemanager=told.package_manager, author=told.author or info.author,
+        chain=chain
+    )
+
+
+def format_json(stashes: Sequence[StashInfo]) -> str:
+    """Return the list as one JSON document.
+
+    A byte that is no UTF-8 becomes the four characters of its escape: many
+    parsers refuse a whole document for one lone surrogate in it.
+    """
+    rows: List[Dict[str, Any]] = [asdict(stash) for stash in stashes]
+    for row in rows:
+        if row['chain'] is None:
+            del row['chain']
+    return json.dumps({'stashes': _as_text(rows)}, indent=4)
+
+
+def _as_text(value: Any) -> Any:
+    """Return a value whose texts are all of characters."""
+    if isinstance(value, dict):
+        return {key: _as_text(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return list(map(_as_text, value))
+    return _SURROGATE.sub(
+        lambda found: printable(found[0]), value
+    ) if isinstance(value, str) else value
+
+
+def format_table(stashes: Sequence[StashInfo]) -> str:
+    """Return the list as an aligned table, for people, and chains below."""
+    rows = [_COLUMNS] + [(
+        stash.name, stash.tag, stash.id[:12], human_age(stash.created),
+        human_size(stash.size),
+        '-' if stash.layer_size is None else human_size(stash.layer_size),
+        str(stash.layers), stash.type or '-',
+        stash.base['name'] if stash.base else '-'
+    ) for stash in stashes]
+    return '\n'.join([align(rows), *(
+        f'\n{stash.name}:{stash.tag}, from the bottom up:\n{format_chain(stash.chain)}'
+        for stash in stashes if stash.chain
+    )])

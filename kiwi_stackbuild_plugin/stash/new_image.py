@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from kiwi.defaults import Defaults
+from kiwi.version import __version__ as kiwi_version
 
 from kiwi_stackbuild_plugin.description.description import RootDescription
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import (
-    Document, ImageInfo, container_layers, is_own_stash, make_config, stored_layers,
-    timestamp
+    Document, ImageInfo, is_own_stash, make_config, stored_layers, timestamp
 )
+from kiwi_stackbuild_plugin.image.labels import HISTORY_TITLE
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
 from kiwi_stackbuild_plugin.layer.blob import Layer
-from kiwi_stackbuild_plugin.resolve import Base
-from kiwi_stackbuild_plugin.stash_labels import (
-    MOST_LAYERS, annotations_of, layer_labels, make_history, make_labels
-)
+from kiwi_stackbuild_plugin.stash.base import Base
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
-from kiwi_stackbuild_plugin.storage.lower_layers import put_together
+from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
 
@@ -120,27 +120,90 @@ def _says_the_same(base: Base, values: Dict[str, str]) -> bool:
     )
 
 
-def container_below(space: Workspace, info: ImageInfo, config: str) -> Optional[Base]:
-    """Return the container at the bottom of an image as a base of its own.
+def parse_labels(texts: Iterable[str]) -> Dict[str, str]:
+    """Take 'key=value' apart.
 
-    A tree that is derived from one cannot be built again without its layers,
-    so a chain that starts over begins above them.
-
-    :param config: of the container that the tree is derived from, or empty
-    :returns: None if there is none, or no room for a layer on it
+    :raises KiwiStashArgumentInvalid: naming the one that is wrong
     """
-    layers = container_layers(config)
-    if not layers or info.layers[:len(layers)] != layers:
-        return None
-    if len(layers) >= MOST_LAYERS:
-        log.warning(
-            'The container below %s has %d layers itself', info.display_name,
-            len(layers)
-        )
-        return None
-    if layers != info.layers:
-        image_id = put_together(
-            space, info, config.encode('utf-8', 'surrogateescape')
-        )
-        info = local.find_image(image_id) or info
-    return Base(info, 'the container that the tree is derived from stays below')
+    found: Dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition('=')
+        if not equals or not key or not key.isprintable() or ' ' in key:
+            raise KiwiStashArgumentInvalid(
+                f'--label {text!r} is not of the form key=value'
+            )
+        if key.startswith(labels.STASH_PREFIX) or key == labels.META:
+            raise KiwiStashArgumentInvalid(
+                f'--label {text!r}: {key} is written by the plugin itself'
+            )
+        if '\0' in value:
+            raise KiwiStashArgumentInvalid(f'--label {text!r}: a zero byte in it')
+        found[key] = value
+    return found
+
+
+def preparer() -> str:
+    """Return the words that say what made an image."""
+    return f'KIWI - https://github.com/OSInside/kiwi - {kiwi_version}'
+
+
+def make_labels(
+    name: str, description: RootDescription, root_status: os.stat_result,
+    created: str, base: Optional[ImageInfo], base_exact: bool
+) -> Dict[str, str]:
+    """Return the labels of a stash, but for those of its layer.
+
+    :param name: name:tag
+    :param root_status: of the root directory
+    :param base_exact: the base's mtimes, if there is one, have nanoseconds
+    """
+    title, _, tag = name.rpartition(':')
+    return {
+        labels.TITLE: title, labels.VERSION: tag,
+        labels.AUTHORS: description.author, labels.CREATED: created,
+        labels.BASE_NAME: base.display_name if base else '',
+        labels.BASE_DIGEST: base.digest if base else '',
+        labels.MAINTAINER: description.author, labels.META: preparer(),
+        labels.SCHEMA: labels.SCHEMA_VERSION,
+        labels.PROFILES: description.profiles,
+        labels.TYPE: description.build_type,
+        labels.PACKAGE_MANAGER: description.package_manager,
+        labels.ROOT_MODE: f'{stat.S_IMODE(root_status.st_mode):04o}',
+        labels.ROOT_OWNER: f'{root_status.st_uid}:{root_status.st_gid}',
+        labels.DESCRIPTION_DIGEST: description.digest,
+        labels.KIWI_VERSION: kiwi_version,
+        labels.PLUGIN_VERSION: __version__,
+        labels.MTIME: 'ns' if base is None or base_exact else 'rounded'
+    }
+
+
+def layer_labels(
+    layer: Optional[Layer], base: Optional[ImageInfo]
+) -> Dict[str, str]:
+    """Return the labels that tell of the newest layer."""
+    if layer is not None:
+        return {
+            labels.TOP_LAYER: layer.diff_id, labels.LAYER_SIZE: str(layer.size)
+        }
+    top = base.layers[-1] if base and base.layers else ''
+    return {labels.TOP_LAYER: top, labels.LAYER_SIZE: '0'}
+
+
+def make_history(author: str, layer: Optional[Layer]) -> Dict[str, str]:
+    """Return the history entry of a stash, as kiwi's OciConfig has it."""
+    what = 'nothing changed' if layer is None else (
+        f'{layer.added} added, {layer.changed} changed, {layer.removed} removed, '
+        f'{layer.size} bytes'
+    )
+    return {
+        'created_by': preparer(), 'author': author,
+        'comment': f'{HISTORY_TITLE}: {what}'
+    }
+
+
+def annotations_of(values: Mapping[str, str]) -> Dict[str, str]:
+    """Return those of the labels that are standard annotations too."""
+    return {
+        key: value for key, value in values.items()
+        if key.startswith(labels.OCI_PREFIX) and value
+    }

@@ -1,27 +1,45 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From references to images in the storage, and the base of a root tree."""
+"""The base of a root tree: the image that its stash is a layer on."""
 from __future__ import annotations
 
 import logging
+import os
+import stat
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Optional
+from typing import Dict, Iterator, Optional
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.derived import imported_archive
 from kiwi_stackbuild_plugin.description.origin import read_record, trusted_moment
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.host.text import parse_moment
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash, oci_architecture
+from kiwi_stackbuild_plugin.image import labels
+from kiwi_stackbuild_plugin.image.image import (
+    ImageInfo, container_layers, is_own_stash, oci_architecture
+)
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.documents import read_archive_config
 from kiwi_stackbuild_plugin.storage.find import (
     DEFAULT_LOOKUP, Lookup, fetch_copy, resolve_image, warn_of_labels
 )
 from kiwi_stackbuild_plugin.storage.local import LOCAL, find_image, list_stashes
+from kiwi_stackbuild_plugin.storage.lower_layers import put_together
+from kiwi_stackbuild_plugin.tree.opening import open_below
 
 log = logging.getLogger('kiwi')
 
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
+_IMPORTED_ROOT = b'image/imported_root'
+
+#: a config is a few kB; what is longer would make that of the stash too long
+_CONFIG_LIMIT = 1 << 18
+
+#: how many layers an image may have for us to put one more on it; podman 4
+#: mounts 129, and builds on 128
+MOST_LAYERS = 120
 
 
 @dataclass(frozen=True)
@@ -134,3 +152,86 @@ def _base_of_name(name: str) -> Optional[Base]:
         replace(newest, names=(shown, *newest.names)),
         f'the newest stash of the same name, there is none of {name}'
     )
+
+
+@contextmanager
+def imported_archive(root_fd: int) -> Iterator[Optional[str]]:
+    """Give a path to the archive in a root tree for a block, None if there is none."""
+    try:
+        fd = open_below(root_fd, _IMPORTED_ROOT, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        yield None
+        return
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        yield f'/proc/{os.getpid()}/fd/{fd}' if regular else None
+    finally:
+        os.close(fd)
+
+
+def imported_label(root_fd: int) -> Dict[str, str]:
+    """Return the label for the container that a root tree was derived from."""
+    with imported_archive(root_fd) as path:
+        if path is None:
+            return {}
+        config = read_archive_config(path)
+    return {labels.IMPORTED_ROOT: config} if len(config) < _CONFIG_LIMIT else {}
+
+
+def container_below(space: Workspace, info: ImageInfo, config: str) -> Optional[Base]:
+    """Return the container at the bottom of an image as a base of its own.
+
+    A tree that is derived from one cannot be built again without its layers,
+    so a chain that starts over begins above them.
+
+    :param config: of the container that the tree is derived from, or empty
+    :returns: None if there is none, or no room for a layer on it
+    """
+    layers = container_layers(config)
+    if not layers or info.layers[:len(layers)] != layers:
+        return None
+    if len(layers) >= MOST_LAYERS:
+        log.warning(
+            'The container below %s has %d layers itself', info.display_name,
+            len(layers)
+        )
+        return None
+    if layers != info.layers:
+        image_id = put_together(
+            space, info, config.encode('utf-8', 'surrogateescape')
+        )
+        info = local.find_image(image_id) or info
+    return Base(info, 'the container that the tree is derived from stays below')
+
+
+def chain_limit() -> int:
+    """Return how many layers may be stacked.
+
+    Environment variable KIWI_STASH_MAX_LAYERS, 60 by default: overlayfs and
+    the storage drivers have limits not far above 100.
+
+    :raises KiwiStashArgumentInvalid: if it is not from 1 to 120
+    """
+    text = os.environ.get('KIWI_STASH_MAX_LAYERS', '60')
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MOST_LAYERS:
+        raise KiwiStashArgumentInvalid(
+            f'KIWI_STASH_MAX_LAYERS {text!r}: not a number from 1 to {MOST_LAYERS}'
+        )
+    return int(text)
+
+
+def chain_is_full(info: ImageInfo) -> bool:
+    """Tell whether one more layer on an image would be too many, and say so."""
+    limit = chain_limit()
+    if len(info.layers) < limit:
+        return False
+    log.info(
+        '%s has %d layers, at most %d are stacked: starting a new single layer',
+        info.display_name, len(info.layers), limit
+    )
+    return True
+
+
+def chain_is_beyond_use(info: ImageInfo) -> bool:
+    """Tell whether an image has so many layers that it need not be mounted."""
+    return len(info.layers) > MOST_LAYERS and chain_is_full(info)
