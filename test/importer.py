@@ -9,8 +9,8 @@ import os
 import sys
 from contextlib import ExitStack
 
-from kiwi_stackbuild_plugin.root_import import import_images
-from kiwi_stackbuild_plugin.stacking import plan_stack
+from kiwi_stackbuild_plugin.stackbuild.root_import import import_images
+from kiwi_stackbuild_plugin.stackbuild.stacking import plan_stack
 from kiwi_stackbuild_plugin.storage.cleanup import open_space
 from kiwi_stackbuild_plugin.storage.find import resolve_image
 

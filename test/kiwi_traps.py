@@ -92,7 +92,7 @@ def record(root: str, events: Dict[str, object]) -> Set[str]:
 def main() -> None:
     """Run kiwi and write down what it did."""
     root, description, result = sys.argv[1:4]
-    from kiwi_stackbuild_plugin import kiwi_call
+    from kiwi_stackbuild_plugin.stackbuild import kiwi_call
     from kiwi_stackbuild_plugin.host.guard import _EVENTS
     target = str(Path(root).parents[1])
     call = kiwi_call.prepare_build(description, target, {

@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Dict, List, Optional
 
-from kiwi_stackbuild_plugin.stack_state import Placement, StackState
+from kiwi_stackbuild_plugin.stackbuild.conflicts import Placement, StackState
 from kiwi_stackbuild_plugin.tree.apply import apply_delta
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare, whole_tree

@@ -109,8 +109,8 @@ def stackbuild_command(
             'arguments for kiwi go behind "--"'
         )
     from kiwi_stackbuild_plugin.storage.access import make_access
-    from kiwi_stackbuild_plugin.request import StackbuildRequest
-    from kiwi_stackbuild_plugin.stackbuild import stackbuild
+    from kiwi_stackbuild_plugin.stackbuild.plan import StackbuildRequest
+    from kiwi_stackbuild_plugin.stackbuild.stackbuild import stackbuild
     text = stackbuild(StackbuildRequest(
         stashes=tuple(args['--stash']),
         target_dir=args['--target-dir'],

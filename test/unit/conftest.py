@@ -51,7 +51,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
 
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash.stash', made.append)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.export.export', made.append)
-    monkeypatch.setattr('kiwi_stackbuild_plugin.stackbuild.stackbuild', made.append)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stackbuild.stackbuild.stackbuild', made.append)
     def remote(place: str, name: Optional[str], access: Any) -> Tuple[str, ...]:
         made.append((place, name, access))
         return (place, str(name))

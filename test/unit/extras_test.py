@@ -17,7 +17,7 @@ from kiwi_stackbuild_plugin.layer.extras import (
     ROOT, Extra, Extras, amend, decode, encode, find_root_extra, split_xattrs, watch
 )
 from kiwi_stackbuild_plugin.layer.restore import report_lost, restore_extras, restore_root
-from kiwi_stackbuild_plugin.root_import import copy_tree
+from kiwi_stackbuild_plugin.stackbuild.root_import import copy_tree
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import scan
 from trees import describe

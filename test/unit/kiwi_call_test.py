@@ -15,8 +15,8 @@ from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
 from trees import CONFIG, make_root
 
-from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.stackbuild import kiwi_call
 
 OPTIONS = {
     '--type': ['--type=oci'],

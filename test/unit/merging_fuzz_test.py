@@ -24,7 +24,7 @@ from kiwi_stackbuild_plugin.description.schema import (
 )
 from kiwi_stackbuild_plugin.description.schema_errors import find_error
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.prepared import Preparation
+from kiwi_stackbuild_plugin.stackbuild.prepared import Preparation
 
 FUZZ = settings(
     max_examples=int(os.environ.get('KIWI_STASH_TEST_FUZZ', '60')), deadline=None,

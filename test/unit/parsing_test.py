@@ -15,8 +15,8 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.host.text import age_of, human_age, parse_moment, utc
 from kiwi_stackbuild_plugin.image.image import ImageInfo, encode
-from kiwi_stackbuild_plugin.remember import copy_stashed
-from kiwi_stackbuild_plugin.stacking import Step
+from kiwi_stackbuild_plugin.stackbuild.remembered import copy_stashed
+from kiwi_stackbuild_plugin.stackbuild.stacking import Step
 from kiwi_stackbuild_plugin.storage.parsing import (
     parse_config, parse_manifest, parse_remote_config, parse_remote_manifest,
     parse_tags

@@ -19,7 +19,7 @@ from kiwi_stackbuild_plugin.description.extension import Extension
 from kiwi_stackbuild_plugin.description.keyed import Built
 from kiwi_stackbuild_plugin.description.merging import merge
 from kiwi_stackbuild_plugin.description.schema import element_names, schema_version
-from kiwi_stackbuild_plugin.prepared import Preparation, prepared
+from kiwi_stackbuild_plugin.stackbuild.prepared import Preparation, prepared
 
 KNOWN = set(element_names())
 HAS_FILES = hasattr(XMLState, 'get_system_files')

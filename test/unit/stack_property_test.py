@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-from kiwi_stackbuild_plugin.stack_state import Placement
+from kiwi_stackbuild_plugin.stackbuild.conflicts import Placement
 from stacks import Model, Stack, changed, read
 
 EXAMPLES = int(os.environ.get('EXACTNESS_EXAMPLES', '100'))

@@ -8,7 +8,7 @@ from typing import Callable
 
 import pytest
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
-from kiwi_stackbuild_plugin.target import (
+from kiwi_stackbuild_plugin.stackbuild.target import (
     check_target, made_directories, mark_finished, publish
 )
 

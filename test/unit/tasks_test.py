@@ -10,7 +10,7 @@ from typing import Any, Callable, List, Tuple
 import pytest
 from kiwi.cli import Cli
 
-from kiwi_stackbuild_plugin.stackbuild import StackbuildRequest
+from kiwi_stackbuild_plugin.stackbuild.stackbuild import StackbuildRequest
 from kiwi_stackbuild_plugin.stash.stash import StashRequest
 from kiwi_stackbuild_plugin.tasks import manual_page
 

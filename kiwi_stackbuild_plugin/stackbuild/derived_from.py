@@ -33,6 +33,7 @@ from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 log = logging.getLogger('kiwi')
 
+
 def choose_import(
     state: Any, base: ImageInfo, created_from: str = ''
 ) -> Optional[ImageInfo]:

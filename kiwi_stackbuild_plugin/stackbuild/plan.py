@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi.exceptions import KiwiError
 from kiwi.xml_state import XMLState
 
-from kiwi_stackbuild_plugin import kiwi_call
 from kiwi_stackbuild_plugin.description.bootstrap import skip_bootstrap
 from kiwi_stackbuild_plugin.description.checks import check_packages
 from kiwi_stackbuild_plugin.description.description import load_stashed
@@ -28,18 +27,19 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
 )
 from kiwi_stackbuild_plugin.image.image import ImageInfo
-from kiwi_stackbuild_plugin.imported_root import check_container, choose_import
-from kiwi_stackbuild_plugin.kiwi_call import KiwiCall
-from kiwi_stackbuild_plugin.prepared import Preparation
-from kiwi_stackbuild_plugin.remember import (
+from kiwi_stackbuild_plugin.stackbuild import kiwi_call
+from kiwi_stackbuild_plugin.stackbuild.derived_from import check_container, choose_import
+from kiwi_stackbuild_plugin.stackbuild.kiwi_call import KiwiCall
+from kiwi_stackbuild_plugin.stackbuild.prepared import Preparation
+from kiwi_stackbuild_plugin.stackbuild.remembered import (
     built_as, copy_stashed, find_described, remembered
 )
-from kiwi_stackbuild_plugin.request import StackbuildRequest
-from kiwi_stackbuild_plugin.root_import import (
+from kiwi_stackbuild_plugin.stackbuild.root_import import (
     copy_tree, replace_description, wipe_description
 )
-from kiwi_stackbuild_plugin.stacking import Step
-from kiwi_stackbuild_plugin.target import Target
+from kiwi_stackbuild_plugin.stackbuild.stacking import Step
+from kiwi_stackbuild_plugin.stackbuild.target import Target
+from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 log = logging.getLogger('kiwi')
@@ -269,3 +269,23 @@ def _fitting(
         call, '', read_work(state, True, not skips), skips_bootstrap=skips,
         extended=extended, preparation=preparation, imported=imported
     )
+
+
+@dataclass(frozen=True)
+class StackbuildRequest:
+    """What "system stackbuild" was asked for; fields are its options.
+
+    global_args is kiwi's own dictionary of its global options.
+    """
+
+    stashes: Tuple[str, ...]
+    target_dir: str
+    description: Optional[str] = None
+    from_registry: Optional[str] = None
+    dry_run: bool = False
+    keep_scripts: bool = False
+    kiwi_args: Tuple[str, ...] = ()
+    global_args: Mapping[str, Any] = field(default_factory=dict)
+    pull: Optional[str] = None
+    max_age: Optional[str] = None
+    access: Access = DEFAULT_ACCESS

@@ -10,8 +10,6 @@ from typing import ContextManager
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin import kiwi_call
-from kiwi_stackbuild_plugin.build_plan import BuildPlan, make_plan, read_given
 from kiwi_stackbuild_plugin.description.bootstrap import without_bootstrap
 from kiwi_stackbuild_plugin.description.checks import check_architecture
 from kiwi_stackbuild_plugin.description.links import check_links, warn_of_links
@@ -20,18 +18,21 @@ from kiwi_stackbuild_plugin.host.guard import guarded
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import workspace
-from kiwi_stackbuild_plugin.imported_root import restore_import, without_import
-from kiwi_stackbuild_plugin.prepared import prepared
-from kiwi_stackbuild_plugin.request import StackbuildRequest
-from kiwi_stackbuild_plugin.root_import import import_images, record_origin
-from kiwi_stackbuild_plugin.stacking import plan_stack
+from kiwi_stackbuild_plugin.stackbuild import kiwi_call
+from kiwi_stackbuild_plugin.stackbuild.derived_from import restore_import, without_import
+from kiwi_stackbuild_plugin.stackbuild.plan import (
+    BuildPlan, StackbuildRequest, make_plan, read_given
+)
+from kiwi_stackbuild_plugin.stackbuild.prepared import prepared
+from kiwi_stackbuild_plugin.stackbuild.root_import import import_images, record_origin
+from kiwi_stackbuild_plugin.stackbuild.stacking import plan_stack
+from kiwi_stackbuild_plugin.stackbuild.target import (
+    Target, check_target, made_directories, mark_finished, publish
+)
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.find import (
     Lookup, check_policy, check_registry, parse_age, resolve_image
-)
-from kiwi_stackbuild_plugin.target import (
-    Target, check_target, made_directories, mark_finished, publish
 )
 
 log = logging.getLogger('kiwi')

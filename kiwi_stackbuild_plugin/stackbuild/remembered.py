@@ -11,7 +11,7 @@ from kiwi_stackbuild_plugin.description.description import (
     read_file
 )
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.stacking import Step
+from kiwi_stackbuild_plugin.stackbuild.stacking import Step
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 log = logging.getLogger('kiwi')

@@ -12,7 +12,7 @@ from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.layer.extras import Extras, amend
-from kiwi_stackbuild_plugin.stack_state import StackState
+from kiwi_stackbuild_plugin.stackbuild.conflicts import StackState
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.lower_layers import store_chain
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead

@@ -13,7 +13,7 @@ from kiwi_stackbuild_plugin.host.errors import printable
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.layer.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.layer.restore import report_lost, restore_extras, restore_root
-from kiwi_stackbuild_plugin.stacking import Step, report_conflicts
+from kiwi_stackbuild_plugin.stackbuild.stacking import Step, report_conflicts
 from kiwi_stackbuild_plugin.tree.ahead import read_ahead
 from kiwi_stackbuild_plugin.tree.apply import apply_delta
 from kiwi_stackbuild_plugin.tree.delta import place_of
