@@ -79,6 +79,7 @@ from kiwi.privileges import Privileges
 from kiwi.tasks.base import CliTask
 
 from kiwi_stackbuild_plugin.tasks.output import guard_output, print_text
+from kiwi_stackbuild_plugin.tasks.stashes import print_stashes
 
 
 class SystemStashTask(CliTask):  # type: ignore[misc]
@@ -97,7 +98,6 @@ def stash_command(args: Mapping[str, Any]) -> None:
         show_manual('kiwi::system::stash', __doc__)
         return
     if args.get('--list'):
-        from kiwi_stackbuild_plugin.tasks.system_stash_list import print_stashes
         print_stashes()
         return
     Privileges.check_for_root_permissions()

@@ -34,12 +34,10 @@ options:
         name, or name:tag, of the stash to list, with the chain of
         its layers. By default all are listed
 """
-import sys
-from typing import Any, Mapping, Optional
-
 from kiwi.tasks.base import CliTask
 
-from kiwi_stackbuild_plugin.tasks.output import guard_output, keep_stdout_clean, print_text
+from kiwi_stackbuild_plugin.tasks.output import guard_output, keep_stdout_clean
+from kiwi_stackbuild_plugin.tasks.stashes import print_stashes
 
 # kiwi reads its configuration, and says so, before there is any task
 keep_stdout_clean()
@@ -69,34 +67,3 @@ class SystemStash_ListTask(CliTask):  # type: ignore[misc]
             show_manual('kiwi::system::stash_list', __doc__)
         else:
             print_stashes(args['<name>'], args['--format'], args)
-
-
-def print_stashes(
-    name: Optional[str] = None, form: Optional[str] = None,
-    args: Mapping[str, Any] = {}
-) -> None:
-    """Print the stashes in the storage, or in a registry.
-
-    :param args: the options that have to do with a registry
-    :param form: json or table; without it a table if we print to a terminal
-    :raises KiwiStashArgumentInvalid: for any other form
-    """
-    form = form if form is not None else (
-        'table' if sys.stdout.isatty() else 'json'
-    )
-    from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-    if form not in ('json', 'table'):
-        raise KiwiStashArgumentInvalid(
-            f'--format {form!r} is not known', 'it is json or table'
-        )
-    from kiwi_stackbuild_plugin.stash.stash_list import (
-        format_json, format_table, list_remote, list_stashes
-    )
-    if args.get('--remote') is None:
-        stashes = list_stashes(name)
-    else:
-        from kiwi_stackbuild_plugin.storage.access import make_access
-        stashes = list_remote(args['--remote'], name, make_access(
-            args['--authfile'], args['--tls-verify'], args['--cert-dir']
-        ))
-    print_text(format_json(stashes) if form == 'json' else format_table(stashes))

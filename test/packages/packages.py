@@ -166,7 +166,7 @@ def check_rpm(work: Path, dist: Path) -> None:
         PATH=SYSTEM_PATH, DEB_PYTHON_INSTALL_LAYOUT='deb')
     package = str(one(top / 'RPMS/noarch', '*.rpm'))
     expect(
-        run('rpm', '-qlp', package), f'{libraries}/kiwi_stackbuild_plugin/stash.py',
+        run('rpm', '-qlp', package), f'{libraries}/kiwi_stackbuild_plugin/stash/stash.py',
         f'{libraries}/kiwi_stackbuild_typer_plugin/cli.py', '/usr/share/licenses/',
         *(f'/usr/share/man/man8/kiwi::system::{command}.8' for command in COMMANDS)
     )

@@ -227,6 +227,7 @@ def test_tasks_are_light_at_import() -> None:
     assert told == [
         'kiwi_stackbuild_plugin', 'kiwi_stackbuild_plugin.tasks',
         'kiwi_stackbuild_plugin.tasks.output',
+        'kiwi_stackbuild_plugin.tasks.stashes',
         'kiwi_stackbuild_plugin.tasks.system_stackbuild',
         'kiwi_stackbuild_plugin.tasks.system_stash',
         'kiwi_stackbuild_plugin.tasks.system_stash_list',

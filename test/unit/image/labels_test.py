@@ -19,7 +19,7 @@ from kiwi_stackbuild_plugin.layer.restore import restore_root
 from kiwi_stackbuild_plugin.stash.stash_list import describe, format_json, format_table
 from kiwi_stackbuild_plugin.storage.find import warn_of_labels
 
-PLUGIN = Path(labels.__file__).parent
+PLUGIN = Path(labels.__file__).parents[1]
 LAYER = f'sha256:{"a" * 64}'
 CONFIG = json.dumps({'rootfs': {'diff_ids': [LAYER]}})
 #: label, what it may say, and the field with the value of that
@@ -138,7 +138,7 @@ def reads_of_labels(path: Path) -> List[Optional[int]]:
     return found
 
 
-@pytest.mark.parametrize('path', sorted(PLUGIN.glob('*.py')), ids=lambda path: path.name)
+@pytest.mark.parametrize('path', sorted(PLUGIN.rglob('*.py')), ids=lambda path: path.name)
 def test_labels_are_read_through_one_door(path: Path) -> None:
     # whether a base has the very labels that the new image would have
     allowed = 1 if path.name == 'new_image.py' else 0

@@ -134,8 +134,10 @@ def test_modules_of_old_beside_us_do_no_harm(
     site = tmp_path / folder
     site.mkdir()
     (site / f'{name}.py').write_text('raise SystemExit(1)')
-    (site / 'kiwi_stackbuild_plugin').symlink_to(Path(ahead_module.__file__).parent)
-    monkeypatch.setattr(ahead_module, '__file__', str(site / 'kiwi_stackbuild_plugin/prefetch.py'))
+    (site / 'kiwi_stackbuild_plugin').symlink_to(Path(ahead_module.__file__).parents[1])
+    monkeypatch.setattr(
+        ahead_module, '__file__', str(site / 'kiwi_stackbuild_plugin/tree/ahead.py')
+    )
 
     def not_here(*_: object) -> object:
         raise AssertionError('no child')
