@@ -108,6 +108,10 @@ def make_stash() -> 'typer.Typer':
         strict: Annotated[bool, option(usage, '--strict')] = False,
         verify: Annotated[bool, option(usage, '--verify')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False,
+        form: Annotated[Optional[str], option(usage, '--format')] = None,
+        prune: Annotated[bool, option(usage, '--prune')] = False,
+        keep_last: Annotated[Optional[str], option(usage, '--keep-last')] = None,
+        keep_weekly: Annotated[Optional[str], option(usage, '--keep-weekly')] = None,
         show_list: Annotated[bool, option(usage, '--list')] = False
     ) -> None:
         args = {
@@ -115,7 +119,8 @@ def make_stash() -> 'typer.Typer':
             '--base': base, '--no-base': no_base, '--label': label or [],
             '--export': export or [], '--strict': strict, '--verify': verify,
             '--dry-run': dry_run, '--authfile': authfile, '--cert-dir': cert_dir,
-            '--tls-verify': tls_verify
+            '--tls-verify': tls_verify, '--format': form, '--prune': prune,
+            '--keep-last': keep_last, '--keep-weekly': keep_weekly
         }
         check_stash(args, show_list)
         request('stash', {**args, '--list': show_list})
@@ -128,10 +133,24 @@ def check_stash(args: Dict[str, Any], show_list: bool) -> None:
     import typer
     if show_list and any(value not in (None, False, []) for value in args.values()):
         raise typer.BadParameter('--list takes no other option')
+    if args['--prune']:
+        check_prune(args)
+        return
+    if args['--keep-last'] is not None or args['--keep-weekly'] is not None:
+        raise typer.BadParameter('--keep-last and --keep-weekly need --prune')
     if not show_list and args['--root'] is None:
         check_copy(args)
     if args['--base'] is not None and args['--no-base']:
         raise typer.BadParameter('--base and --no-base exclude each other')
+
+
+def check_prune(args: Dict[str, Any]) -> None:
+    """Check that "stash --prune" has no options but its own."""
+    import typer
+    own = ('--prune', '--keep-last', '--keep-weekly', '--container-name', '--dry-run')
+    for name, value in args.items():
+        if name not in own and value not in (None, False, []):
+            raise typer.BadParameter(f'{name} does not go with --prune')
 
 
 def check_copy(args: Dict[str, Any]) -> None:
@@ -141,7 +160,7 @@ def check_copy(args: Dict[str, Any]) -> None:
         raise typer.BadParameter(
             '--root is missing, or --export with --container-name'
         )
-    for name in ('--base', '--no-base', '--label', '--strict', '--verify', '--dry-run'):
+    for name in ('--base', '--no-base', '--label', '--strict', '--verify', '--dry-run', '--format'):
         if args[name] not in (None, False, []):
             raise typer.BadParameter(f'{name} needs --root')
 
@@ -207,13 +226,14 @@ def make_stash_list() -> 'typer.Typer':
             typer.Argument(metavar=told.metavar, help=told.text)
         ] = None,
         form: Annotated[Optional[str], option(usage, '--format')] = None,
+        diff: Annotated[Optional[str], option(usage, '--diff')] = None,
         remote: Annotated[Optional[str], option(usage, '--remote')] = None,
         authfile: Annotated[Optional[str], option(usage, '--authfile')] = None,
         cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None
     ) -> None:
         request('stash_list', {
-            '<name>': name, '--format': form, '--remote': remote,
+            '<name>': name, '--format': form, '--diff': diff, '--remote': remote,
             '--authfile': authfile, '--cert-dir': cert_dir,
             '--tls-verify': tls_verify
         })

@@ -38,7 +38,9 @@ class ImageInfo:
 
     image_id and digests are 64 hexadecimal digits, digests with 'sha256:';
     layers are the diff IDs from the bottom up; created is RFC 3339; size is
-    what the unpacked layers take, in bytes; driver is that of the storage.
+    what the unpacked layers take, in bytes; driver is that of the storage;
+    directories are those in which the overlay driver has the layers, from the
+    bottom up, none with another.
     """
 
     image_id: str
@@ -52,6 +54,7 @@ class ImageInfo:
     author: str = ''
     history: Tuple[Mapping[str, Any], ...] = ()
     driver: str = ''
+    directories: Tuple[str, ...] = ()
 
     @property
     def lossy_storage(self) -> bool:
@@ -86,8 +89,16 @@ def info_from_inspect(data: Mapping[str, Any]) -> ImageInfo:
         architecture=data.get('Architecture') or '',
         author=data.get('Author') or '',
         history=tuple(data.get('History') or ()),
-        driver=(data.get('GraphDriver') or {}).get('Name') or ''
+        driver=(data.get('GraphDriver') or {}).get('Name') or '',
+        directories=_directories((data.get('GraphDriver') or {}).get('Data') or {})
     )
+
+
+def _directories(driver: Mapping[str, Any]) -> Tuple[str, ...]:
+    upper, lower = driver.get('UpperDir'), driver.get('LowerDir') or ''
+    if not isinstance(upper, str) or not isinstance(lower, str):
+        return ()
+    return (*reversed([path for path in lower.split(':') if path]), upper)
 
 
 def info_from_config(

@@ -89,6 +89,7 @@ class StashLabels:
     description_digest: Optional[str] = None
     base_name: str = ''
     base_digest: Optional[str] = None
+    title: str = ''
     author: str = ''
     extras: Optional[str] = None
     all_xattrs: bool = False
@@ -121,7 +122,7 @@ def read_labels(found: Mapping[str, str]) -> StashLabels:
         description_digest=take(DESCRIPTION_DIGEST, str),
         base_name=take(BASE_NAME, str) or '',
         base_digest=take(BASE_DIGEST, _digest),
-        author=take(AUTHORS, str) or take(MAINTAINER, str) or '',
+        title=take(TITLE, str) or '', author=take(AUTHORS, str) or take(MAINTAINER, str) or '',
         all_xattrs=take(XATTRS, lambda text: text == 'all' or None) or False,
         extras=take(EXTRAS, str), imported_root=take(IMPORTED_ROOT, _config),
         wrong=tuple(wrong)

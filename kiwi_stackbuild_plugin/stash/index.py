@@ -13,7 +13,8 @@ import os
 import shutil
 import stat
 import sys
-from typing import IO, Iterator, Optional
+from contextlib import suppress
+from typing import IO, Iterable, Iterator, Optional
 
 import zstandard
 
@@ -106,6 +107,14 @@ class IndexWriter:
             _drop_old(directory)
         except OSError as issue:
             log.debug('no index of %s: %s', image_id[:12], issue)
+
+
+def drop_indexes(image_ids: Iterable[str]) -> None:
+    """Remove the indexes of images that are gone."""
+    directory = index_directory()
+    for image_id in image_ids if directory else ():
+        with suppress(OSError):
+            os.unlink(os.path.join(directory, image_id))
 
 
 def read_index(image_id: str, exclusion: Exclusion) -> Optional[Iterator[Entry]]:

@@ -2,7 +2,8 @@
 """Wording of what a user reads: sizes, summary lines, the list of a dry run."""
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+import os
+from typing import Any, Dict, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.text import human_size
@@ -34,21 +35,30 @@ def stash_summary(
 
 def describe_delta(
     name: str, base: Optional[Base], removed: Sequence[bytes],
-    changes: Sequence[Change]
+    changes: Sequence[Change], packages: Sequence[str] = ()
 ) -> str:
     """Return what a stash would store.
 
     A line for each path (A, C or D, bytes, path), the ten directories and the
     ten files that take most, and one line with the sums.
+
+    :param packages: lines that tell of packages
     """
     origin = f'a change of {base.info.display_name}' if base else 'the whole tree'
-    lines = [f'{name}: {origin}, nothing is stored']
+    lines = [f'{name}: {origin}, nothing is stored', *packages]
     lines += [f'D {"-":>12} {printable_path(path)}' for path in removed]
     lines += [
         f'{change.kind} {_content_size(change):>12} {printable_path(change.entry.path)}'
         for change in changes if change.kind != PARENT
     ]
-    lines += _largest_directories(removed, changes) + _largest_files(changes)
+    return '\n'.join(lines + describe_sizes(removed, changes))
+
+
+def describe_sizes(
+    removed: Sequence[bytes], changes: Sequence[Change]
+) -> List[str]:
+    """Return the directories and files that take most, and a line with the sums."""
+    lines = _largest_directories(removed, changes) + _largest_files(changes)
     counts = [
         sum(1 for change in changes if change.kind == kind)
         for kind in (ADDED, CHANGED)
@@ -57,7 +67,22 @@ def describe_delta(
         f'{counts[0]} added, {counts[1]} changed, {len(removed)} removed, '
         f'{human_size(sum(map(_content_size, changes)))} of content'
     )
-    return '\n'.join(lines)
+    return lines
+
+
+def files_document(
+    removed: Sequence[bytes], changes: Sequence[Change]
+) -> Dict[str, Any]:
+    """Return numbers, bytes of content and the largest files, for JSON."""
+    return {
+        'added': sum(1 for change in changes if change.kind == ADDED),
+        'changed': sum(1 for change in changes if change.kind == CHANGED),
+        'removed': len(removed), 'bytes': sum(map(_content_size, changes)),
+        'largest': [
+            {'path': os.fsdecode(change.entry.path), 'size': _content_size(change)}
+            for change in _by_size(changes)[:_SHOWN]
+        ]
+    }
 
 
 def _largest_directories(
@@ -90,15 +115,18 @@ def _largest_directories(
 
 def _largest_files(changes: Sequence[Change]) -> List[str]:
     """Name the files with the most content, the largest first."""
-    ranked = sorted(
+    shown = [
+        f'{human_size(_content_size(change)):>34}  {printable_path(change.entry.path)}'
+        for change in _by_size(changes)[:_SHOWN]
+    ]
+    return [f'{"SIZE":>34}  LARGEST FILES', *shown, ''] if shown else []
+
+
+def _by_size(changes: Sequence[Change]) -> List[Change]:
+    return sorted(
         (change for change in changes if _content_size(change)),
         key=lambda change: (-_content_size(change), change.entry.path)
     )
-    shown = [
-        f'{human_size(_content_size(change)):>34}  {printable_path(change.entry.path)}'
-        for change in ranked[:_SHOWN]
-    ]
-    return [f'{"SIZE":>34}  LARGEST FILES', *shown, ''] if shown else []
 
 
 def _content_size(change: Change) -> int:

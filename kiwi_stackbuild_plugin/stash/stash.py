@@ -36,10 +36,13 @@ from kiwi_stackbuild_plugin.stash.base import (
     imported_label, resolve_base
 )
 from kiwi_stackbuild_plugin.stash.changes import find_changes, verify
+from kiwi_stackbuild_plugin.stash.diff import (
+    compare_with_base, difference_document, format_dry_run
+)
 from kiwi_stackbuild_plugin.stash.export import check_exports, export_all
 from kiwi_stackbuild_plugin.stash.index import IndexWriter
 from kiwi_stackbuild_plugin.stash.new_image import NewImage, parse_labels, store_image
-from kiwi_stackbuild_plugin.stash.report import describe_delta, stash_summary
+from kiwi_stackbuild_plugin.stash.report import stash_summary
 from kiwi_stackbuild_plugin.stash.source import RootTree, open_root, report_findings
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
@@ -67,6 +70,7 @@ class StashRequest:
     labels: Tuple[str, ...] = ()
     exports: Tuple[str, ...] = ()
     dry_run: bool = False
+    form: Optional[str] = None
     strict: bool = False
     verify: bool = False
     access: Access = DEFAULT_ACCESS
@@ -200,10 +204,13 @@ def _store_changes(
     )
     removed = () if delta is None else delta.removed
     if job.request.dry_run:
-        text = describe_delta(job.name, base, removed, tuple(changes))
+        difference = compare_with_base(
+            job.space, job.name, job.tree.fd, base, removed, tuple(changes)
+        )
         _extras_label(job, base, findings)
         report_findings(findings, job.request.strict)
-        return text
+        return difference_document(difference) if job.request.form == 'json' \
+            else format_dry_run(difference, base)
     layout = os.path.join(job.space.path, 'layout')
     layer = None if delta and delta.is_empty else _write_layer(
         job, make_layout(layout), removed, changes

@@ -7,7 +7,7 @@ import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashImageNotFound, KiwiStashToolFailed, printable
@@ -16,7 +16,10 @@ from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.image.reference import parse_reference
-from kiwi_stackbuild_plugin.stash.chain import ChainLink, format_chain, read_chain
+from kiwi_stackbuild_plugin.stash.chain import (
+    ChainLink, chain_document, format_chain, read_chain
+)
+from kiwi_stackbuild_plugin.stash.layers import LayerReader
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.access import Access
 from kiwi_stackbuild_plugin.storage.documents import layer_sizes
@@ -44,37 +47,35 @@ def list_stashes(name: Optional[str] = None) -> List[StashInfo]:
     :param name: only those of this name, or name:tag, with their chains
     """
     local.require_storage_tools()
+    reader = None if name is None else LayerReader()
     found = [
-        _local(info, full_name, name is not None)
+        _local(info, full_name, reader)
         for info in local.list_stashes() if is_listed(info)
         for full_name in info.names if name is None or _is_called(full_name, name)
     ]
     return sorted(found, key=lambda stash: (stash.name, stash.tag))
 
 
-def _local(info: ImageInfo, full_name: str, with_chain: bool) -> StashInfo:
+def _local(
+    info: ImageInfo, full_name: str, reader: Optional[LayerReader]
+) -> StashInfo:
     known = info.told.layer_size is not None
     sizes: Sequence[int] = ()
-    if with_chain or not known:
+    if reader is not None or not known:
         try:
             sizes = layer_sizes(info)
         except KiwiStashToolFailed as issue:
             log.warning('%s: the sizes of its layers are not known', issue.summary)
     return describe(
-        info, *_split(full_name), sizes,
-        read_chain(info.layers, info.history, sizes) if with_chain else None
+        info, *local.split_name(full_name), sizes, None if reader is None else read_chain(
+            info.layers, info.history, sizes, reader.contents(info)
+        )
     )
 
 
 def _is_called(full_name: str, wanted: str) -> bool:
-    name, tag = _split(full_name)
+    name, tag = local.split_name(full_name)
     return wanted in (name, f'{name}:{tag}')
-
-
-def _split(full_name: str) -> Tuple[str, str]:
-    name, _, tag = full_name.rpartition(':')
-    prefix = f'{local.LOCAL}/'
-    return name[len(prefix):] if name.startswith(prefix) else name, tag
 
 
 @clean_exit()
@@ -227,9 +228,10 @@ def format_json(stashes: Sequence[StashInfo]) -> str:
     parsers refuse a whole document for one lone surrogate in it.
     """
     rows: List[Dict[str, Any]] = [asdict(stash) for stash in stashes]
-    for row in rows:
-        if row['chain'] is None:
-            del row['chain']
+    for row, stash in zip(rows, stashes):
+        del row['chain']
+        if stash.chain is not None:
+            row['chain'] = chain_document(stash.chain)
     return json.dumps({'stashes': _as_text(rows)}, indent=4)
 
 

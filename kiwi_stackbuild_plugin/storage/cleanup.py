@@ -8,12 +8,16 @@ from typing import Callable, Dict, Iterable, Iterator
 
 from kiwi_stackbuild_plugin.host.command import tool_files
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.locks import in_use
 from kiwi_stackbuild_plugin.host.workspace import (
     IMAGE, MOUNT, STORAGE, Workspace, find_abandoned, remove, workspace
 )
 from kiwi_stackbuild_plugin.storage.local import remove_unnamed, storage_key, unmount_unused
 
 log = logging.getLogger('kiwi')
+
+#: the lock that all share who work with images, and that removing them needs alone
+STORAGE_IN_USE = ('the images of a storage', '')
 
 
 @contextmanager
@@ -23,7 +27,8 @@ def open_space(parent: str) -> Iterator[Workspace]:
     The tools that run in the block make their temporary files there. Where
     something cannot be undone its journal stays, for the sweep of a later run.
     """
-    with workspace(parent) as space, tool_files(space.path):
+    with in_use(*STORAGE_IN_USE, storage_key()), \
+            workspace(parent) as space, tool_files(space.path):
         space.note(STORAGE, storage_key())
         try:
             with space.held:

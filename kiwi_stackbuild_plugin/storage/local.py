@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
-from typing import Iterator, List, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.host.command import (
     last_line, reason_of, require_tools, run_command
@@ -92,9 +92,18 @@ def list_stashes(repository: Optional[str] = None) -> List[ImageInfo]:
 
     :param repository: only those with a name in it, whatever the tag
     """
+    return list_images('--filter', f'label={labels.META}', repository=repository)
+
+
+def list_images(*options: str, repository: Optional[str] = None) -> List[ImageInfo]:
+    """Return images, in two calls.
+
+    :param options: of podman images
+    :param repository: only those with a name in it, whatever the tag
+    """
     found = run_command([
         'podman', 'images', '--all', '--no-trunc', '--format',
-        '{{.ID}} {{.Repository}}', '--filter', f'label={labels.META}'
+        '{{.ID}} {{.Repository}}', *options
     ], check=False)
     if found.returncode:
         raise KiwiStashToolFailed(
@@ -113,6 +122,13 @@ def list_stashes(repository: Optional[str] = None) -> List[ImageInfo]:
         )
     # another run may have removed one since
     return parse_infos(result.stdout)
+
+
+def split_name(full_name: str) -> Tuple[str, str]:
+    """Return name and tag as they are shown: without our own host."""
+    name, _, tag = full_name.rpartition(':')
+    prefix = f'{LOCAL}/'
+    return name[len(prefix):] if name.startswith(prefix) else name, tag
 
 
 def _is_unknown(stderr: str) -> bool:
@@ -258,12 +274,15 @@ def unmount_unused(image_id: str) -> bool:
 def remove_unnamed(image_id: str) -> bool:
     """Remove an image that we added, unless it has a name by now.
 
-    Not by podman, which removes the unnamed images below as well.
+    Not by podman, which removes the unnamed images below as well; nor while
+    another run has it mounted: skopeo would pull it away.
 
     :returns: False if another run uses it and it stays for now
     :raises KiwiStashToolFailed: if it stays
     """
-    with unless_in_use(_ADDED, image_id, storage_key()) as free:
+    with unless_in_use(_ADDED, image_id, storage_key()) as unused, \
+            unless_in_use(_MOUNTED, image_id, storage_key()) as unmounted:
+        free = unused and unmounted
         info = find_image(image_id)
         if info is None or info.names:
             return True

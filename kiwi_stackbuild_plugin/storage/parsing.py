@@ -31,7 +31,9 @@ def parse_infos(text: str) -> List[ImageInfo]:
         'Labels': _optional(_is_labels), 'Architecture': _optional(_is_text),
         'RootFS': _optional(lambda root: _fits(root, {'Layers': _optional(_are_texts)})),
         'Author': _optional(_is_text), 'History': _optional(_are_objects),
-        'GraphDriver': _optional(lambda one: _fits(one, {'Name': _optional(_is_text)}))
+        'GraphDriver': _optional(lambda one: _fits(one, {
+            'Name': _optional(_is_text), 'Data': _optional(_is_object)
+        }))
     })):
         raise KiwiStashToolFailed('podman image inspect: what it says is not of images')
     return [info_from_inspect(data) for data in documents]
@@ -143,6 +145,10 @@ def _is_labels(value: Any) -> bool:
 
 def _are_texts(value: Any) -> bool:
     return _is_list(value, _is_text)
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _are_objects(value: Any) -> bool:

@@ -14,7 +14,11 @@ def keep_stdout_clean() -> None:
     stdout could not be read then.
     """
     words = set(sys.argv)
-    if 'stash_list' not in words and not {'stash', '--list'} <= words:
+    if 'stash_list' not in words and not {'stash', '--list'} <= words and not (
+        {'stash', '--dry-run'} <= words and any(
+            word.startswith('--format') for word in words
+        )
+    ):
         return
     for handler in logging.getLogger('kiwi').handlers:
         if (

@@ -3,6 +3,8 @@
 import sys
 from typing import Any, Mapping, Optional
 
+from kiwi.privileges import Privileges
+
 from kiwi_stackbuild_plugin.tasks.output import print_text
 
 
@@ -12,18 +14,14 @@ def print_stashes(
 ) -> None:
     """Print the stashes in the storage, or in a registry.
 
-    :param args: the options that have to do with a registry
+    :param args: the options that have to do with a registry, and --diff
     :param form: json or table; without it a table if we print to a terminal
     :raises KiwiStashArgumentInvalid: for any other form
     """
-    form = form if form is not None else (
-        'table' if sys.stdout.isatty() else 'json'
-    )
-    from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-    if form not in ('json', 'table'):
-        raise KiwiStashArgumentInvalid(
-            f'--format {form!r} is not known', 'it is json or table'
-        )
+    form = check_form(form) or ('table' if sys.stdout.isatty() else 'json')
+    if args.get('--diff') is not None:
+        _print_difference(args['--diff'], name, form, args)
+        return
     from kiwi_stackbuild_plugin.stash.stash_list import (
         format_json, format_table, list_remote, list_stashes
     )
@@ -35,3 +33,39 @@ def print_stashes(
             args['--authfile'], args['--tls-verify'], args['--cert-dir']
         ))
     print_text(format_json(stashes) if form == 'json' else format_table(stashes))
+
+
+def check_form(form: Optional[str]) -> Optional[str]:
+    """Check the value of --format.
+
+    :raises KiwiStashArgumentInvalid: if it is neither json nor table
+    """
+    if form not in (None, 'json', 'table'):
+        from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+        raise KiwiStashArgumentInvalid(
+            f'--format {form!r} is not known', 'it is json or table'
+        )
+    return form
+
+
+def _print_difference(
+    before: str, after: Optional[str], form: str, args: Mapping[str, Any]
+) -> None:
+    from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+    if after is None:
+        raise KiwiStashArgumentInvalid(
+            f'--diff {before!r}: with which image is it compared?',
+            f'kiwi-ng system stash_list --diff={before} <image>'
+        )
+    from kiwi_stackbuild_plugin.stash.diff import (
+        compare_images, difference_document, format_difference
+    )
+    from kiwi_stackbuild_plugin.storage.access import make_access
+    from kiwi_stackbuild_plugin.storage.find import Lookup
+    Privileges.check_for_root_permissions()
+    found = compare_images(before, after, Lookup(args['--remote'], access=make_access(
+        args['--authfile'], args['--tls-verify'], args['--cert-dir']
+    )))
+    print_text(
+        difference_document(found) if form == 'json' else format_difference(found)
+    )

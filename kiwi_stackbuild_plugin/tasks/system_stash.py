@@ -13,11 +13,17 @@ usage: kiwi-ng system stash -h | --help
            [--strict]
            [--verify]
            [--dry-run]
+           [--format=<json|table>]
        kiwi-ng system stash --container-name=<name> --export=<transport:reference>...
            [--tag=<name>]
            [--authfile=<file>]
            [--cert-dir=<directory>]
            [--tls-verify=<true|false>]
+       kiwi-ng system stash --prune
+           [--keep-last=<number>]
+           [--keep-weekly=<number>]
+           [--container-name=<name>]
+           [--dry-run]
        kiwi-ng system stash --list
        kiwi-ng system stash help
 
@@ -26,7 +32,7 @@ commands:
         store a root tree as a container image, the stash. Only the
         difference to the image the tree came from, its base, is
         stored, as one layer. Without a root tree: copy the stash of
-        the given name to other places
+        the given name to other places, or remove old stashes
     stash help
         show manual page for stash command
 
@@ -43,14 +49,23 @@ options:
         with a client certificate where it wants one
     --container-name=<name>
         name of the stash. By default the name in the image
-        description of the root tree, in lower case
+        description of the root tree, in lower case. With --prune the
+        only name whose stashes are looked at, by default all are
     --dry-run
-        show what would be stored, store nothing
+        show what would be stored, packages before files, and store
+        nothing. With --prune show what would be removed
     --export=<transport:reference>
         copy the finished stash there as well: docker://host/name:tag
         (by default the tag of the stash), oci-archive:file.tar or
         oci:directory:tag. This option can be specified multiple
         times
+    --format=<json|table>
+        form of what --dry-run shows, by default a table
+    --keep-last=<number>
+        with --prune: keep so many of the newest stashes of each name
+    --keep-weekly=<number>
+        with --prune: keep the newest stash of each of so many weeks,
+        the last ones in which there is one
     --label=<key=value>
         label to set on the stash. This option can be specified
         multiple times
@@ -58,6 +73,10 @@ options:
         list the stashes, same as: 'kiwi-ng system stash_list'
     --no-base
         store the whole tree as one layer
+    --prune
+        remove the stashes that neither --keep-last nor --keep-weekly
+        keeps, and those whose name went to a newer one. What a
+        container uses, or what is mounted, stays
     --root=<directory>
         the root tree to store, usually the result of a former
         system prepare or build call
@@ -73,13 +92,16 @@ options:
         mount what was stored and compare it with the tree, content
         included. If they differ, nothing is stored
 """
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Tuple
 
 from kiwi.privileges import Privileges
 from kiwi.tasks.base import CliTask
 
 from kiwi_stackbuild_plugin.tasks.output import guard_output, print_text
-from kiwi_stackbuild_plugin.tasks.stashes import print_stashes
+from kiwi_stackbuild_plugin.tasks.stashes import check_form, print_stashes
+
+if TYPE_CHECKING:
+    from kiwi_stackbuild_plugin.storage.access import Access
 
 
 class SystemStashTask(CliTask):  # type: ignore[misc]
@@ -101,6 +123,9 @@ def stash_command(args: Mapping[str, Any]) -> None:
         print_stashes()
         return
     Privileges.check_for_root_permissions()
+    if args.get('--prune'):
+        _prune(args)
+        return
     from kiwi_stackbuild_plugin.storage.access import make_access
     access = make_access(
         args['--authfile'], args['--tls-verify'], args['--cert-dir']
@@ -111,7 +136,13 @@ def stash_command(args: Mapping[str, Any]) -> None:
     if args['--root'] is None:
         from kiwi_stackbuild_plugin.stash.export import ExportRequest, export
         export(ExportRequest(args['--container-name'], tag, exports, access))
-        return
+    else:
+        _stash(args, tag, exports, access)
+
+
+def _stash(
+    args: Mapping[str, Any], tag: str, exports: Tuple[str, ...], access: 'Access'
+) -> None:
     from kiwi_stackbuild_plugin.stash.stash import StashRequest, stash
     text = stash(StashRequest(
         root=args['--root'],
@@ -122,9 +153,28 @@ def stash_command(args: Mapping[str, Any]) -> None:
         labels=tuple(args['--label'] or ()),
         exports=exports,
         dry_run=bool(args['--dry-run']),
+        form=_dry_run_form(args),
         strict=bool(args['--strict']),
         verify=bool(args['--verify']),
         access=access
     ))
     if text:
         print_text(text)
+
+
+def _prune(args: Mapping[str, Any]) -> None:
+    from kiwi_stackbuild_plugin.stash.prune import PruneRequest, prune
+    print_text(prune(PruneRequest(
+        args['--keep-last'], args['--keep-weekly'], args['--container-name'],
+        bool(args['--dry-run'])
+    )))
+
+
+def _dry_run_form(args: Mapping[str, Any]) -> Optional[str]:
+    form = check_form(args['--format'])
+    if form is not None and not args['--dry-run']:
+        from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+        raise KiwiStashArgumentInvalid(
+            '--format says how --dry-run shows what it finds', 'add --dry-run'
+        )
+    return form

@@ -3,6 +3,7 @@
 usage: kiwi-ng system stash_list -h | --help
        kiwi-ng system stash_list help
        kiwi-ng system stash_list [--format=<json|table>]
+           [--diff=<image>]
            [--remote=<URI>]
            [--authfile=<file>]
            [--cert-dir=<directory>]
@@ -12,7 +13,8 @@ usage: kiwi-ng system stash_list -h | --help
 commands:
     stash_list
         list the stashes in the storage of podman, or those that a
-        registry offers
+        registry offers, or tell what changed between two images:
+        packages first, then files
     stash_list help
         show manual page for stash_list command
 
@@ -22,17 +24,23 @@ options:
     --cert-dir=<directory>
         directory with the CA certificate (*.crt) of a registry, and
         with a client certificate where it wants one
+    --diff=<image>
+        tell what changed from this image to the one named last. Both
+        may be anything that --stash of stackbuild takes, stash or
+        not; what has to be fetched for that is removed again
     --format=<json|table>
         form of the list. By default a table on a terminal and json
         otherwise
     --remote=<URI>
-        registry to list, HOST or HOST/PREFIX, instead of the storage
+        registry to list, HOST or HOST/PREFIX, instead of the storage.
+        With --diff the one that plain names are looked for in
     --tls-verify=<true|false>
         ask registries for TLS with a valid certificate. By default
         as the tools are configured, which is true
     <name>
         name, or name:tag, of the stash to list, with the chain of
-        its layers. By default all are listed
+        its layers and what each did to the packages. By default all
+        are listed. With --diff the image to compare with
 """
 from kiwi.tasks.base import CliTask
 

@@ -147,7 +147,7 @@ def test_chain_of_layers() -> None:
     ]
     table = format_chain(chain).splitlines()
     assert table[0].split() == [
-        'LAYER', 'CREATED', 'SIZE', 'ADDED', 'CHANGED', 'REMOVED', 'AUTHOR'
+        'LAYER', 'CREATED', 'SIZE', 'PACKAGES', 'ADDED', 'CHANGED', 'REMOVED', 'AUTHOR'
     ]
     assert table[2].split()[-4:] == ['1', '2', '3', 'Me']
 
