@@ -95,7 +95,7 @@ def check_wheel(work: Path, dist: Path) -> None:
     run(sys.executable, '-m', 'venv', str(work / 'venv'))
     tools = work / 'venv/bin'
     run(str(tools / 'pip'), 'install', '-q', '--disable-pip-version-check',
-        os.environ.get('KIWI', 'kiwi<11'), str(one(dist, '*.whl')))
+        os.environ.get('KIWI', 'kiwi'), str(one(dist, '*.whl')))
     # found without the environment's directory in PATH
     for command in COMMANDS:
         page = run(str(tools / 'kiwi-ng'), 'system', command, 'help', MANPAGER='cat',
