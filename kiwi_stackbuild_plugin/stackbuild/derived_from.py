@@ -29,7 +29,7 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo, container_layers
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import read_archive_config, write_archive
 from kiwi_stackbuild_plugin.storage.lower_layers import put_together
-from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.opening import opened_tree
 
 log = logging.getLogger('kiwi')
 
@@ -73,11 +73,8 @@ def check_container(
     :raises KiwiStashArgumentInvalid: if the arguments ask for another one
     """
     wanted = state.build_type.get_derived_from()
-    fd = open_tree(mount)
-    try:
+    with opened_tree(mount) as fd:
         known = derived_uris(fd)
-    finally:
-        os.close(fd)
     if (wanted == described and (not known or wanted in known)) or _is_the_same(
         state, base
     ):

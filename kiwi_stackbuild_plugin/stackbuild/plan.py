@@ -40,7 +40,7 @@ from kiwi_stackbuild_plugin.stackbuild.root_import import (
 from kiwi_stackbuild_plugin.stackbuild.stacking import Step
 from kiwi_stackbuild_plugin.stackbuild.target import Target
 from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
-from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.opening import opened_tree
 
 log = logging.getLogger('kiwi')
 
@@ -245,11 +245,8 @@ def _fitting(
     """Check a task that installs packages against the stashes."""
     facts = []
     for step in steps:
-        fd = open_tree(step.path)
-        try:
+        with opened_tree(step.path) as fd:
             facts.append(read_facts(fd))
-        finally:
-            os.close(fd)
     state = call.task.xml_state
     described = state.build_type.get_derived_from() or ''
     kiwi_call.apply_options(call.task)

@@ -23,7 +23,7 @@ from kiwi_stackbuild_plugin.description.extended import Script
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
 from kiwi_stackbuild_plugin.description.installed import installed_packages, missed_by_apt
 from kiwi_stackbuild_plugin.description.merging import Place
-from kiwi_stackbuild_plugin.tree.opening import open_below, open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
 
@@ -208,19 +208,13 @@ class _Prepare(SystemPrepare):  # type: ignore[misc]
 
 
 def _missed(root: str) -> Set[str]:
-    root_fd = open_tree(root)
-    try:
+    with opened_tree(root) as root_fd:
         return missed_by_apt(root_fd)
-    finally:
-        os.close(root_fd)
 
 
 def _there(root: str, manager: str, packages: Sequence[str]) -> List[str]:
-    root_fd = open_tree(root)
-    try:
+    with opened_tree(root) as root_fd:
         found = installed_packages(root, root_fd, MANAGERS.get(manager, ('', ()))[0])
-    finally:
-        os.close(root_fd)
     if found is None:
         return list(packages)
     gone = [
@@ -278,11 +272,8 @@ def _running(
 def _in_place_of(root: str, name: str, script: Optional[Script]) -> Iterator[None]:
     """Have another script, or none, in image/ of a root for a block."""
     aside = f'.{name}.whole'
-    root_fd = open_tree(root)
-    try:
+    with opened_tree(root) as root_fd:
         fd = open_below(root_fd, b'image')
-    finally:
-        os.close(root_fd)
     try:
         os.rename(name, aside, src_dir_fd=fd, dst_dir_fd=fd)
         try:

@@ -12,7 +12,7 @@ from kiwi_stackbuild_plugin.description.description import (
 )
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.stackbuild.stacking import Step
-from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.opening import opened_tree
 
 log = logging.getLogger('kiwi')
 
@@ -20,12 +20,9 @@ log = logging.getLogger('kiwi')
 def find_described(steps: Sequence[Step]) -> Step:
     """Return the stash whose description is built: the last that has one."""
     for step in reversed(steps):
-        fd = open_tree(step.path)
-        try:
+        with opened_tree(step.path) as fd:
             if read_file(fd, CONFIG) is not None:
                 return step
-        finally:
-            os.close(fd)
     names = ', '.join(step.image.display_name for step in steps)
     raise KiwiStashDescriptionInvalid(
         f'{names}: no image description (image/config.xml) in it',
@@ -39,13 +36,10 @@ def copy_stashed(source: Step, work_dir: str) -> str:
     :raises KiwiStashDescriptionInvalid: for a file that kiwi would stumble over
     """
     directory = os.path.join(work_dir, 'stashed')
-    fd = open_tree(source.path)
-    try:
+    with opened_tree(source.path) as fd:
         for path in EXCLUDE_FILES:
             read_excludes(fd, path)
         copy_description(fd, directory)
-    finally:
-        os.close(fd)
     return directory
 
 
@@ -67,11 +61,8 @@ def remembered(source: Step, global_args: Mapping[str, Any]) -> Dict[str, Any]:
 
 def built_as(source: Step) -> Tuple[List[str], str]:
     """Return profiles and type that a stash says it was built with."""
-    fd = open_tree(source.path)
-    try:
+    with opened_tree(source.path) as fd:
         profile = parse_profile(read_file(fd, PROFILE) or b'')
-    finally:
-        os.close(fd)
     told = source.image.told
     profiles = [
         word for word in profile.get('kiwi_profiles', '').split(',') if word

@@ -17,7 +17,7 @@ from kiwi_stackbuild_plugin.stackbuild.stacking import Step, report_conflicts
 from kiwi_stackbuild_plugin.tree.ahead import read_ahead
 from kiwi_stackbuild_plugin.tree.apply import apply_delta
 from kiwi_stackbuild_plugin.tree.delta import place_of
-from kiwi_stackbuild_plugin.tree.opening import open_below, open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
 
@@ -41,8 +41,7 @@ def import_images(
     first = steps[0]
     log.info('Importing %s', first.describe())
     _copy_image(first, root)
-    root_fd = open_tree(root)
-    try:
+    with opened_tree(root) as root_fd:
         restore_extras(root_fd, extras_of(first.image))
         for step in steps[1:]:
             log.info('Stacking %s', step.describe())
@@ -51,28 +50,20 @@ def import_images(
             report_conflicts(step)
             _stack(root_fd, step)
         _restore_root(root_fd, first.image)
-    finally:
-        os.close(root_fd)
     check_links(root, work)
 
 
 def _copy_image(step: Step, root: str) -> None:
-    fd = open_tree(step.path)
-    try:
+    with opened_tree(step.path) as fd:
         with read_ahead(fd):
             copy_tree(step.path, root, _has_large_hole(step))
         report_lost(fd, root)
-    finally:
-        os.close(fd)
 
 
 def _stack(root_fd: int, step: Step) -> None:
     """Make the changes of a stash, with what the storage did not keep of them."""
-    source_fd = open_tree(step.path)
-    try:
+    with opened_tree(step.path) as source_fd:
         apply_delta(root_fd, source_fd, step.delta, step.moved)
-    finally:
-        os.close(source_fd)
     changed = {change.entry.path for change in step.delta.changes}
     restore_extras(root_fd, {
         place_of(path, step.moved): extra
@@ -82,14 +73,11 @@ def _stack(root_fd: int, step: Step) -> None:
 
 def _has_large_hole(step: Step) -> bool:
     """Tell whether a sparse file is too large to be copied with its zeros."""
-    fd = open_tree(step.path)
-    try:
+    with opened_tree(step.path) as fd:
         return any(
             extra.sparse and _size(fd, path) >= _LARGE
             for path, extra in extras_of(step.image).items()
         )
-    finally:
-        os.close(fd)
 
 
 def _size(root_fd: int, path: bytes) -> int:
@@ -155,13 +143,10 @@ def record_origin(root: str, images: Sequence[ImageInfo]) -> None:
     that no content is known to agree.
     """
     origin = images[0]
-    root_fd = open_tree(root)
-    try:
+    with opened_tree(root) as root_fd:
         if not os.path.lexists(os.path.join(root, 'image')):
             os.mkdir('image', 0o755, dir_fd=root_fd)
         write_record(
             root_fd, origin.image_id, origin.display_name, origin.digest,
             take_moment(root_fd) if len(images) == 1 else None
         )
-    finally:
-        os.close(root_fd)

@@ -20,7 +20,7 @@ from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
-from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
 from kiwi_stackbuild_plugin.tree.selection import storable
 
 log = logging.getLogger('kiwi')
@@ -100,15 +100,11 @@ def verify(
     """
     info = local.find_image(image_id)
     extras = extras_of(info) if info else {}
-    with local.mounted(space, image_id) as path:
-        fd = open_tree(path)
-        try:
-            delta = compare(
-                amend(scan_ahead(fd, tree.exclusion), extras), tree.entries([], longest_path),
-                ContentComparer(fd, tree.fd), Trust(None, rounded)
-            )
-        finally:
-            os.close(fd)
+    with local.mounted(space, image_id) as path, opened_tree(path) as fd:
+        delta = compare(
+            amend(scan_ahead(fd, tree.exclusion), extras), tree.entries([], longest_path),
+            ContentComparer(fd, tree.fd), Trust(None, rounded)
+        )
     paths = [*delta.removed, *(
         change.entry.path for change in delta.changes if change.kind != PARENT
     )]

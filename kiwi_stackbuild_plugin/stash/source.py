@@ -21,7 +21,7 @@ from kiwi_stackbuild_plugin.host.errors import (
 from kiwi_stackbuild_plugin.host.mounts import find_mounts
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.entry import Entry
-from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.opening import opened_tree
 from kiwi_stackbuild_plugin.tree.scan import Exclusion
 from kiwi_stackbuild_plugin.tree.selection import make_exclusion, storable
 
@@ -65,12 +65,9 @@ def open_root(path: str) -> Iterator[RootTree]:
     if not path:
         raise KiwiStashRootInvalid('--root: the directory name is empty')
     root = os.path.abspath(path)
-    fd = open_tree(root)
-    try:
+    with opened_tree(root) as fd:
         _check_root(root, fd)
         yield RootTree(root, fd, _exclusion(root, fd))
-    finally:
-        os.close(fd)
 
 
 def _check_root(root: str, fd: int) -> None:

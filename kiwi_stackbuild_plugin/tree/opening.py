@@ -32,6 +32,19 @@ def open_tree(root: str) -> int:
         ) from issue
 
 
+@contextmanager
+def opened_tree(root: str) -> Iterator[int]:
+    """Open a root directory for a block.
+
+    :raises KiwiStashRootInvalid: if it is missing or no directory
+    """
+    fd = open_tree(root)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def open_below(root_fd: int, path: bytes, flags: int = DIRECTORY_FLAGS) -> int:
     """Open a path below a directory, following no link on the way.
 
