@@ -21,7 +21,7 @@ from kiwi.system.setup import SystemSetup
 from kiwi_stackbuild_plugin.description.bootstrap import after_load, join_bootstrap
 from kiwi_stackbuild_plugin.description.extended import Script
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
-from kiwi_stackbuild_plugin.description.installed import installed_packages, missed_by_apt
+from kiwi_stackbuild_plugin.packages.installed import installed_packages, missed_by_apt
 from kiwi_stackbuild_plugin.description.merging import Place
 from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from kiwi_stackbuild_plugin.description.package_changes import describe_packages, packages_document
+from kiwi_stackbuild_plugin.packages.changes import describe_packages, packages_document
 from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
 from kiwi_stackbuild_plugin.image.labels import HISTORY_TITLE

@@ -11,13 +11,13 @@ from typing import Any, Dict, Iterator, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.description.package_changes import (
+from kiwi_stackbuild_plugin.packages.changes import (
     PackageChanges, compare_packages, describe_packages, packages_document
 )
-from kiwi_stackbuild_plugin.description.packages import (
+from kiwi_stackbuild_plugin.packages.database import (
     Packages, concerns_packages, read_packages
 )
-from kiwi_stackbuild_plugin.description.rpm import RpmDatabase
+from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo

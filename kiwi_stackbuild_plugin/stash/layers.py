@@ -9,9 +9,9 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.description.package_changes import PackageChanges, compare_packages
-from kiwi_stackbuild_plugin.description.packages import PLACES, Packages, read_packages
-from kiwi_stackbuild_plugin.description.rpm import RpmDatabase
+from kiwi_stackbuild_plugin.packages.changes import PackageChanges, compare_packages
+from kiwi_stackbuild_plugin.packages.database import PLACES, Packages, read_packages
+from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.host.workspace import workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.storage.layer_directories import open_layers

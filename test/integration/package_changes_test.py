@@ -15,8 +15,8 @@ from registries import Registry
 from rpms import build_rpm, change_database, require_rpm
 from storages import Storage
 
-from kiwi_stackbuild_plugin.description.packages import read_packages
-from kiwi_stackbuild_plugin.description.rpm import RpmDatabase
+from kiwi_stackbuild_plugin.packages.database import read_packages
+from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
 
 

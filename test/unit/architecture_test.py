@@ -16,9 +16,9 @@ FRONT = 'kiwi_stackbuild_typer_plugin'
 FILE_LIMIT = 400
 FUNCTION_LIMIT = 40
 
-#: The rooms of the house; imports go down, and neither of a pair knows the other.
+#: The rooms of the house; imports go down, and those of one floor do not know each other.
 FLOORS: Tuple[Set[str], ...] = (
-    {'host'}, {'tree'}, {'layer'}, {'image'}, {'storage', 'description'},
+    {'host'}, {'tree'}, {'layer', 'packages'}, {'image'}, {'storage', 'description'},
     {'stash', 'stackbuild'}, {'tasks'},
 )
 LEVEL: Dict[str, int] = {

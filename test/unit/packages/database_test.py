@@ -14,14 +14,14 @@ from typing import Callable, Dict, Iterator, List, Sequence
 import pytest
 from rpms import build_rpm, change_database, require_rpm
 
-from kiwi_stackbuild_plugin.description import packages as module
-from kiwi_stackbuild_plugin.description.package_changes import (
+from kiwi_stackbuild_plugin.packages import database as module
+from kiwi_stackbuild_plugin.packages.changes import (
     compare_packages, describe_packages, packages_document
 )
-from kiwi_stackbuild_plugin.description.packages import (
+from kiwi_stackbuild_plugin.packages.database import (
     Package, Packages, concerns_packages, read_packages
 )
-from kiwi_stackbuild_plugin.description.rpm import RpmDatabase
+from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
 
 DPKG = '''Package: one

@@ -8,7 +8,7 @@ from typing import Optional, Set
 
 import pytest
 
-from kiwi_stackbuild_plugin.description.installed import installed_packages, missed_by_apt
+from kiwi_stackbuild_plugin.packages.installed import installed_packages, missed_by_apt
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 DPKG = '''Package: there

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
 
-from kiwi_stackbuild_plugin.description.packages import Package, Packages
+from kiwi_stackbuild_plugin.packages.database import Package, Packages
 from kiwi_stackbuild_plugin.host.text import align
 
 _COLUMNS = ('', 'PACKAGE', 'ARCHITECTURE', 'BEFORE', 'AFTER')

@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Callable, ContextManager, Dict, Iterator, Optional, Tuple
 
-from kiwi_stackbuild_plugin.description.packages import Package
+from kiwi_stackbuild_plugin.packages.database import Package
 from kiwi_stackbuild_plugin.host.command import reason_of, run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
