@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import pytest
 
@@ -16,13 +16,22 @@ from kiwi_stackbuild_plugin.stash.prune import (
 from kiwi_stackbuild_plugin.storage.removal import disk_usage, own_layers
 
 
+def layer(letter: str) -> str:
+    """A diff ID."""
+    return f'sha256:{ord(letter):064x}'
+
+
+def chain(letters: str) -> Tuple[str, ...]:
+    return tuple(map(layer, letters))
+
+
 def image(key: str, created: str = '', names: Sequence[str] = (), layers: str = 'a') -> ImageInfo:
     """A stash of this plugin."""
     return ImageInfo(
-        key, tuple(names), created=created, layers=tuple(layers),
+        key, tuple(names), created=created, layers=chain(layers),
         labels={
             labels.META: 'KIWI', labels.SCHEMA: '1', labels.TITLE: 'small',
-            labels.TOP_LAYER: layers[-1]
+            labels.TOP_LAYER: layer(layers[-1])
         }, directories=tuple(f'/layers/{layers[:n + 1]}' for n in range(len(layers)))
     )
 
@@ -83,7 +92,10 @@ def test_versions_are_images_of_ours_by_name() -> None:
         image('1', names=['localhost/small:v1', 'localhost/small:latest', 'localhost/twin:v1']),
         image('2', names=['registry:5000/team/small:v1']), image('3'),
         ImageInfo('4', ('localhost/other:latest',)),
-        ImageInfo(foreign.image_id, foreign.names, labels=foreign.labels, layers=('a', 'q'))
+        ImageInfo(
+            foreign.image_id, foreign.names, labels=foreign.labels,
+            layers=(layer('a'), layer('q'))
+        )
     ]
     assert [(one.name, one.tags, one.info.image_id) for one in find_versions(infos)] == [
         ('small', ('latest', 'v1'), '1'), ('twin', ('v1',), '1'),
@@ -100,13 +112,13 @@ def test_unnamed_ones_are_kept_by_no_rule() -> None:
 def test_layers_that_only_go_with_the_last_image() -> None:
     one, two, three = (image(layers, layers=layers) for layers in ('a', 'ab', 'ac'))
     assert own_layers([one], [two, three]) == {}
-    assert own_layers([two], [one, three]) == {('a', 'b'): '/layers/ab'}
+    assert own_layers([two], [one, three]) == {chain('ab'): '/layers/ab'}
     assert own_layers([one, two, three], []) == {
-        ('a',): '/layers/a', ('a', 'b'): '/layers/ab', ('a', 'c'): '/layers/ac'
+        chain('a'): '/layers/a', chain('ab'): '/layers/ab', chain('ac'): '/layers/ac'
     }
     # the same diff on another base is another layer
     assert own_layers([image('xb', layers='xb')], [two]) == {
-        ('x',): '/layers/x', ('x', 'b'): '/layers/xb'
+        chain('x'): '/layers/x', chain('xb'): '/layers/xb'
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any, List
 import pytest
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
-from kiwi_stackbuild_plugin.tree.scan import scan as module
+from kiwi_stackbuild_plugin.tree import scan as module
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_below, open_tree, working_directory
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, read_xattrs, scan, sort_key
