@@ -8,8 +8,7 @@ from typing import Any, Mapping, Sequence, Set
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.description.bootstrap import is_bootstrapped
-from kiwi_stackbuild_plugin.description.facts import MANAGERS, BaseFacts
+from kiwi_stackbuild_plugin.description.facts import MANAGERS, BaseFacts, is_bootstrapped
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image.image import ImageInfo, oci_architecture
 

@@ -74,6 +74,13 @@ def read_facts(root_fd: int) -> BaseFacts:
     )
 
 
+def is_bootstrapped(facts: BaseFacts, manager: str) -> bool:
+    """Tell whether kiwi's package manager can work inside of a root."""
+    return manager in facts.managers and (
+        MANAGERS[manager][0] in facts.formats
+    )
+
+
 def join_facts(facts: Iterable[BaseFacts]) -> BaseFacts:
     """Return the facts of several trees that are stacked, the first the base."""
     every = list(facts)

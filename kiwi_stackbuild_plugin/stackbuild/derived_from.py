@@ -10,12 +10,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any, Iterator, Optional
+from typing import Any, Optional
 from urllib.parse import urlsplit
 
-import kiwi.system.prepare
 from kiwi.defaults import Defaults
 from kiwi.runtime_config import RuntimeConfig
 from kiwi.system.root_import.base import RootImportBase
@@ -131,25 +128,3 @@ def restore_import(space: Workspace, info: ImageInfo, root: str) -> None:
     importer = RootImportBase.__new__(RootImportBase)
     importer.runtime_config = RuntimeConfig()
     importer._make_checksum(path)
-
-
-@contextmanager
-def without_import(active: bool) -> Iterator[None]:
-    """Keep kiwi from importing the container over a root that has it.
-
-    :param active: do nothing if not
-    """
-    original = kiwi.system.prepare.RootImport
-
-    def new(*_: Any) -> Any:
-        log.info('The root has the container it is derived from already')
-        return SimpleNamespace(
-            sync_data=lambda: None, overlay_finalize=lambda state: None
-        )
-
-    if active:
-        kiwi.system.prepare.RootImport = SimpleNamespace(new=new)
-    try:
-        yield
-    finally:
-        kiwi.system.prepare.RootImport = original

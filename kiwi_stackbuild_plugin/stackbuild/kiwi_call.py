@@ -16,13 +16,13 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Iterator, List, Mapping, Sequence, Tuple
 
-from kiwi.exceptions import KiwiCommandNotLoaded, KiwiRuntimeError
+from kiwi.exceptions import KiwiCommandNotLoaded
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import warning_of_file_system
 
 log = logging.getLogger('kiwi')
 
-_FILE_SYSTEM = 'check_target_dir_on_unsupported_filesystem'
 #: the description that kiwi keeps in a root (SystemSetup.import_description)
 ROOT_DESCRIPTION = 'image/config.xml'
 # options of kiwi-ng itself that select no behaviour of a task
@@ -132,36 +132,8 @@ def _set_release_version(state: Any, version: str) -> None:
 
 def run(call: KiwiCall) -> None:
     """Run a prepared task to its end; errors of kiwi pass through."""
-    with kiwi_argv(call.argv), _warning_of_file_system(call.task):
+    with kiwi_argv(call.argv), warning_of_file_system(call.task):
         call.task.process()
-
-
-@contextmanager
-def _warning_of_file_system(task: Any) -> Iterator[None]:
-    """Have kiwi warn of a target it would refuse for its file system, for a block.
-
-    Kiwi goes by a list of names. What this tree needs, and the target does not
-    take, was tried and named when the tree was copied there.
-    """
-    run_checks = task.run_checks
-
-    def run(checks: Mapping[str, List[str]]) -> None:
-        directories = checks.get(_FILE_SYSTEM)
-        run_checks({name: args for name, args in checks.items() if name != _FILE_SYSTEM})
-        if directories:
-            try:
-                run_checks({_FILE_SYSTEM: directories})
-            except KiwiRuntimeError:
-                log.warning(
-                    '%s is on a file system that kiwi does not know to keep all '
-                    'attributes: what is lost of the stash was named', directories[0]
-                )
-
-    task.run_checks = run
-    try:
-        yield
-    finally:
-        del task.run_checks
 
 
 @contextmanager

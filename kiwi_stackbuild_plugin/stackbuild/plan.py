@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 from dataclasses import dataclass, field, replace
 from typing import Any, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi.exceptions import KiwiError
 from kiwi.xml_state import XMLState
 
-from kiwi_stackbuild_plugin.description.bootstrap import skip_bootstrap
 from kiwi_stackbuild_plugin.description.checks import check_packages
 from kiwi_stackbuild_plugin.description.description import load_stashed
 from kiwi_stackbuild_plugin.description.extended import (
-    Extended, built_of, check_stashed, extend, kept_extension
+    Extended, built_of, check_stashed, extend
 )
 from kiwi_stackbuild_plugin.description.extension import (
     Extension, find_description, read_extension
@@ -30,12 +28,10 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
 from kiwi_stackbuild_plugin.stackbuild.derived_from import check_container, choose_import
 from kiwi_stackbuild_plugin.stackbuild.kiwi_call import KiwiCall
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import skip_bootstrap
 from kiwi_stackbuild_plugin.stackbuild.prepared import Preparation
 from kiwi_stackbuild_plugin.stackbuild.remembered import (
     built_as, copy_stashed, find_described, remembered
-)
-from kiwi_stackbuild_plugin.stackbuild.root_import import (
-    copy_tree, replace_description, wipe_description
 )
 from kiwi_stackbuild_plugin.stackbuild.stacking import Step
 from kiwi_stackbuild_plugin.stackbuild.target import Target
@@ -83,30 +79,6 @@ class BuildPlan:
     extended: Optional[Extended] = None
     skips_bootstrap: bool = False
     preparation: Optional[Preparation] = None
-
-    def place_description(self, root: str) -> None:
-        """Make image/ of a new root what kiwi is to find there."""
-        if self.source:
-            replace_description(root, self.source)
-            return
-        wipe_description(root)
-        for path in self.extended.overlays if self.extended else ():
-            copy = copy_tree if os.path.isdir(path) else shutil.copyfile
-            copy(path, os.path.join(root, 'image', os.path.basename(path)))
-        kept = kept_extension(self.extended.directory) if self.extended else None
-        if self.extended and kept:
-            shutil.copyfile(
-                os.path.join(self.extended.directory, kept),
-                os.path.join(root, 'image', kept)
-            )
-
-    def place_beside(self, build_dir: str) -> None:
-        """Put the description where kiwi will read it."""
-        place = os.path.join(build_dir, BUILT_DESCRIPTION)
-        if self.extended:
-            if os.path.lexists(place):
-                shutil.rmtree(place)
-            shutil.copytree(self.extended.top, place, symlinks=True)
 
 
 def read_given(

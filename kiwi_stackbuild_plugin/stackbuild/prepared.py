@@ -18,11 +18,11 @@ from kiwi.system.prepare import SystemPrepare
 from kiwi.system.root_import import base as root_import
 from kiwi.system.setup import SystemSetup
 
-from kiwi_stackbuild_plugin.description.bootstrap import after_load, join_bootstrap
 from kiwi_stackbuild_plugin.description.extended import Script
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
-from kiwi_stackbuild_plugin.packages.installed import installed_packages, missed_by_apt
 from kiwi_stackbuild_plugin.description.merging import Place
+from kiwi_stackbuild_plugin.packages.installed import installed_packages, missed_by_apt
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import after_load, join_bootstrap, swapped
 from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
@@ -142,14 +142,8 @@ def prepared(preparation: Optional[Preparation]) -> Iterator[None]:
         (system_build, 'SystemSetup', setup),
         (root_import, 'SystemSetup', setup),
     )
-    originals = [getattr(module, name) for module, name, _ in places]
-    for module, name, new in places:
-        setattr(module, name, new)
-    try:
+    with swapped(places):
         yield
-    finally:
-        for (module, name, _), original in zip(places, originals):
-            setattr(module, name, original)
 
 
 class _Prepare(SystemPrepare):  # type: ignore[misc]

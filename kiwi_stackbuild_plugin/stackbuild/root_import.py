@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from typing import Sequence
 
+from kiwi_stackbuild_plugin.description.extended import kept_extension
 from kiwi_stackbuild_plugin.description.links import EVERYTHING, RootWork, check_links
 from kiwi_stackbuild_plugin.description.origin import take_moment, write_record
 from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
@@ -13,6 +15,7 @@ from kiwi_stackbuild_plugin.host.errors import printable
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.layer.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.layer.restore import report_lost, restore_extras, restore_root
+from kiwi_stackbuild_plugin.stackbuild.plan import BUILT_DESCRIPTION, BuildPlan
 from kiwi_stackbuild_plugin.stackbuild.stacking import Step, report_conflicts
 from kiwi_stackbuild_plugin.tree.ahead import read_ahead
 from kiwi_stackbuild_plugin.tree.apply import apply_delta
@@ -115,6 +118,34 @@ def _restore_root(root_fd: int, image: ImageInfo) -> None:
         root_fd, 0o755 if told.root_mode is None else told.root_mode,
         *(told.root_owner or (0, 0)), extras_of(image).get(ROOT, Extra())
     )
+
+
+def place_description(plan: BuildPlan, root: str) -> None:
+    """Make image/ of a new root what kiwi is to find there."""
+    if plan.source:
+        replace_description(root, plan.source)
+        return
+    wipe_description(root)
+    extended = plan.extended
+    if extended is None:
+        return
+    for path in extended.overlays:
+        copy = copy_tree if os.path.isdir(path) else shutil.copyfile
+        copy(path, os.path.join(root, 'image', os.path.basename(path)))
+    kept = kept_extension(extended.directory)
+    if kept:
+        shutil.copyfile(
+            os.path.join(extended.directory, kept), os.path.join(root, 'image', kept)
+        )
+
+
+def place_beside(plan: BuildPlan, build_dir: str) -> None:
+    """Put the description that an extension makes where kiwi will read it."""
+    if plan.extended:
+        place = os.path.join(build_dir, BUILT_DESCRIPTION)
+        if os.path.lexists(place):
+            shutil.rmtree(place)
+        shutil.copytree(plan.extended.top, place, symlinks=True)
 
 
 def wipe_description(root: str) -> None:

@@ -10,7 +10,6 @@ from typing import ContextManager
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.description.bootstrap import without_bootstrap
 from kiwi_stackbuild_plugin.description.checks import check_architecture
 from kiwi_stackbuild_plugin.description.links import check_links, warn_of_links
 from kiwi_stackbuild_plugin.host.command import require_tools
@@ -19,12 +18,15 @@ from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import workspace
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
-from kiwi_stackbuild_plugin.stackbuild.derived_from import restore_import, without_import
+from kiwi_stackbuild_plugin.stackbuild.derived_from import restore_import
 from kiwi_stackbuild_plugin.stackbuild.plan import (
     BuildPlan, StackbuildRequest, make_plan, read_given
 )
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import without_bootstrap, without_import
 from kiwi_stackbuild_plugin.stackbuild.prepared import prepared
-from kiwi_stackbuild_plugin.stackbuild.root_import import import_images, record_origin
+from kiwi_stackbuild_plugin.stackbuild.root_import import (
+    import_images, place_beside, place_description, record_origin
+)
 from kiwi_stackbuild_plugin.stackbuild.stacking import plan_stack
 from kiwi_stackbuild_plugin.stackbuild.target import (
     Target, check_target, made_directories, mark_finished, publish
@@ -113,12 +115,12 @@ def _prepare_root(
         staging = stack.enter_context(workspace(target.build_dir))
         root = os.path.join(staging.path, 'root')
         import_images(steps, root, plan.work)
-        plan.place_description(root)
+        place_description(plan, root)
         check_links(root, plan.work)
         if plan.imported:
             restore_import(space, plan.imported, root)
         record_origin(root, images)
         publish(target, root)
         local.keep_added(space, images[0])
-        plan.place_beside(target.build_dir)
+        place_beside(plan, target.build_dir)
     return plan

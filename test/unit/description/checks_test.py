@@ -12,7 +12,7 @@ import pytest
 from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
 
-from kiwi_stackbuild_plugin.description.bootstrap import join_bootstrap, skip_bootstrap
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import join_bootstrap, skip_bootstrap
 from kiwi_stackbuild_plugin.description.checks import check_architecture, check_packages
 from kiwi_stackbuild_plugin.description.facts import BaseFacts, join_facts, read_facts
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid

@@ -13,7 +13,7 @@ from kiwi.tasks import system_build
 from kiwi.xml_state import XMLState
 from lxml import etree
 
-from kiwi_stackbuild_plugin.description.bootstrap import join_bootstrap
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import join_bootstrap
 from kiwi_stackbuild_plugin.description.extended import Script
 from kiwi_stackbuild_plugin.description.extension import Extension
 from kiwi_stackbuild_plugin.description.keyed import Built

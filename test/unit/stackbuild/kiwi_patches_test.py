@@ -13,7 +13,8 @@ from kiwi.package_manager import PackageManager
 from kiwi.repository.apt import RepositoryApt
 
 from kiwi_stackbuild_plugin.description import facts as facts_module
-from kiwi_stackbuild_plugin.description.bootstrap import is_bootstrapped, without_bootstrap
+from kiwi_stackbuild_plugin.description.facts import is_bootstrapped
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import without_bootstrap
 from kiwi_stackbuild_plugin.description.facts import MANAGERS, read_facts
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 

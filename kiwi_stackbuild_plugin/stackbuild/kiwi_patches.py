@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let a description that bootstraps a root build on one that is there.
+"""All that we change in kiwi for the time of a build, in one place.
+
+Each is undone at the end of its block, and each has a test that runs on every
+kiwi family. prepared has the classes that stand in for kiwi's on a root that was
+prepared before.
 
 Kiwi's bootstrap phase unpacks packages from outside of the root. Done again
 over a Debian root whose /bin is a link to usr/bin that breaks it, and it is of
@@ -11,27 +15,37 @@ from __future__ import annotations
 import logging
 from contextlib import contextmanager
 from string import Template
-from types import MethodType
-from typing import Any, Callable, Iterator, List, Sequence
+from types import MethodType, SimpleNamespace
+from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
+import kiwi.system.prepare
 from kiwi.command import Command
+from kiwi.exceptions import KiwiRuntimeError
 from kiwi.package_manager.pacman import PackageManagerPacman
 from kiwi.path import Path
 from kiwi.repository.template.apt import PackageManagerTemplateAptGet
-
-from kiwi_stackbuild_plugin.description.facts import MANAGERS, BaseFacts
 
 log = logging.getLogger('kiwi')
 
 _BOOTSTRAP = 'bootstrap'
 _IMAGE = 'image'
+_FILE_SYSTEM = 'check_target_dir_on_unsupported_filesystem'
 
 
-def is_bootstrapped(facts: BaseFacts, manager: str) -> bool:
-    """Tell whether kiwi's package manager can work inside of a root."""
-    return manager in facts.managers and (
-        MANAGERS[manager][0] in facts.formats
-    )
+@contextmanager
+def swapped(places: Sequence[Tuple[Any, str, Any]]) -> Iterator[None]:
+    """Have other values for attributes of kiwi's modules for a block.
+
+    :param places: module, attribute, value
+    """
+    originals = [getattr(module, name) for module, name, _ in places]
+    for module, name, new in places:
+        setattr(module, name, new)
+    try:
+        yield
+    finally:
+        for (module, name, _), original in zip(places, originals):
+            setattr(module, name, original)
 
 
 def skip_bootstrap(task: Any) -> None:
@@ -75,14 +89,11 @@ def without_bootstrap(active: bool) -> Iterator[None]:
     :param active: do nothing if not
     """
     template, pacman = PackageManagerTemplateAptGet, PackageManagerPacman
-    originals = template.get_host_template, pacman.process_install_requests
-    if active:
-        template.get_host_template = _template_with_status(originals[0])
-        pacman.process_install_requests = _synchronized(originals[1])
-    try:
+    with swapped([
+        (template, 'get_host_template', _template_with_status(template.get_host_template)),
+        (pacman, 'process_install_requests', _synchronized(pacman.process_install_requests))
+    ] if active else []):
         yield
-    finally:
-        template.get_host_template, pacman.process_install_requests = originals
 
 
 def _template_with_status(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -120,3 +131,49 @@ def join_bootstrap(state: Any) -> None:
         return sections
 
     state.get_packages_sections = MethodType(get_packages_sections, state)
+
+
+@contextmanager
+def without_import(active: bool) -> Iterator[None]:
+    """Keep kiwi from importing the container over a root that has it.
+
+    :param active: do nothing if not
+    """
+    def new(*_: Any) -> Any:
+        log.info('The root has the container it is derived from already')
+        return SimpleNamespace(
+            sync_data=lambda: None, overlay_finalize=lambda state: None
+        )
+
+    with swapped([
+        (kiwi.system.prepare, 'RootImport', SimpleNamespace(new=new))
+    ] if active else []):
+        yield
+
+
+@contextmanager
+def warning_of_file_system(task: Any) -> Iterator[None]:
+    """Have kiwi warn of a target it would refuse for its file system, for a block.
+
+    Kiwi goes by a list of names. What this tree needs, and the target does not
+    take, was tried and named when the tree was copied there.
+    """
+    run_checks = task.run_checks
+
+    def run(checks: Mapping[str, List[str]]) -> None:
+        directories = checks.get(_FILE_SYSTEM)
+        run_checks({name: args for name, args in checks.items() if name != _FILE_SYSTEM})
+        if directories:
+            try:
+                run_checks({_FILE_SYSTEM: directories})
+            except KiwiRuntimeError:
+                log.warning(
+                    '%s is on a file system that kiwi does not know to keep all '
+                    'attributes: what is lost of the stash was named', directories[0]
+                )
+
+    task.run_checks = run
+    try:
+        yield
+    finally:
+        del task.run_checks
