@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from kiwi_stackbuild_plugin.stackbuild.root_import import import_images
 from kiwi_stackbuild_plugin.stackbuild.stacking import plan_stack
 from kiwi_stackbuild_plugin.storage.cleanup import open_space
-from kiwi_stackbuild_plugin.storage.find import resolve_image
+from kiwi_stackbuild_plugin.storage.find import Sources, find
 
 
 def main(temp_dir: str, root: str, *names: str) -> None:
     """Make a root of stashes."""
     with ExitStack() as stack:
         space = stack.enter_context(open_space(temp_dir))
-        images = [resolve_image(space, name, '--stash') for name in names]
+        images = [find(name, '--stash', Sources(space)) for name in names]
         import_images(plan_stack(space, images, stack), root)
 
 

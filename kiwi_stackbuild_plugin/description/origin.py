@@ -26,7 +26,7 @@ _NEW = '.stash.json.new'
 
 
 @dataclass(frozen=True)
-class Record:
+class Origin:
     """What stash.json holds; moment is a ctime in nanoseconds.
 
     device and inode are those of the root directory: in a copy of the tree
@@ -41,14 +41,14 @@ class Record:
     inode: int
 
 
-def read_record(root_fd: int) -> Optional[Record]:
+def read_origin(root_fd: int) -> Optional[Origin]:
     """Return the record of a root tree, None where there is no usable one."""
     try:
         data = read_file(root_fd, PATH)
         if data is None:
             return None
         values = json.loads(data)
-        record = Record(
+        record = Origin(
             str(values['image']), str(values['name']), str(values['digest']),
             int(values['moment']), int(values['device']), int(values['inode'])
         )
@@ -61,7 +61,7 @@ def read_record(root_fd: int) -> Optional[Record]:
     return record if re.fullmatch('[0-9a-f]{64}', record.image) else None
 
 
-def write_record(
+def write_origin(
     root_fd: int, image: str, name: str, digest: str, moment: Optional[int]
 ) -> None:
     """Write the record; without image/, or where it is read-only, there is none.
@@ -69,7 +69,7 @@ def write_record(
     :param moment: None where it is not known: then nothing is trusted
     """
     status = os.fstat(root_fd)
-    record = Record(
+    record = Origin(
         image, name, digest, moment or 0, status.st_dev, status.st_ino
     )
     try:
@@ -100,7 +100,7 @@ def take_moment(root_fd: int) -> Optional[int]:
 
 
 def trusted_moment(
-    record: Record, root_fd: int, now: Optional[int]
+    record: Origin, root_fd: int, now: Optional[int]
 ) -> Optional[int]:
     """Return the moment of a record if it can be believed.
 

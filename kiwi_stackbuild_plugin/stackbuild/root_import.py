@@ -9,7 +9,7 @@ from typing import Sequence
 
 from kiwi_stackbuild_plugin.description.extended import kept_extension
 from kiwi_stackbuild_plugin.description.links import EVERYTHING, RootWork, check_links
-from kiwi_stackbuild_plugin.description.origin import take_moment, write_record
+from kiwi_stackbuild_plugin.description.origin import take_moment, write_origin
 from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.host.errors import printable
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
@@ -177,7 +177,7 @@ def record_origin(root: str, images: Sequence[ImageInfo]) -> None:
     with opened_tree(root) as root_fd:
         if not os.path.lexists(os.path.join(root, 'image')):
             os.mkdir('image', 0o755, dir_fd=root_fd)
-        write_record(
+        write_origin(
             root_fd, origin.image_id, origin.display_name, origin.digest,
             take_moment(root_fd) if len(images) == 1 else None
         )

@@ -34,7 +34,7 @@ from kiwi_stackbuild_plugin.stackbuild.target import (
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.find import (
-    Lookup, check_policy, check_registry, parse_age, resolve_image
+    Policy, Sources, check_policy, check_registry, find, parse_age
 )
 
 log = logging.getLogger('kiwi')
@@ -52,12 +52,12 @@ def stackbuild(request: StackbuildRequest) -> str:
         with clean_exit():
             local.require_storage_tools()
             require_tools(['cp'])
-            lookup = _make_lookup(request)
+            policy = _make_policy(request)
             target = check_target(request.target_dir)
             held.enter_context(
                 locked('the root tree', os.path.realpath(target.image_root))
             )
-            plan = _prepare_root(request, target, lookup)
+            plan = _prepare_root(request, target, policy)
         if request.dry_run:
             return plan.text
         log.info(
@@ -81,18 +81,18 @@ def _kept_inside(target: Target) -> ContextManager[None]:
     ], target.image_root)
 
 
-def _make_lookup(request: StackbuildRequest) -> Lookup:
+def _make_policy(request: StackbuildRequest) -> Policy:
     """Check what says where stashes come from."""
     if request.from_registry is not None:
         check_registry(request.from_registry)
-    return Lookup(
+    return Policy(
         request.from_registry, check_policy(request.pull),
         parse_age(request.max_age), request.access
     )
 
 
 def _prepare_root(
-    request: StackbuildRequest, target: Target, lookup: Lookup
+    request: StackbuildRequest, target: Target, policy: Policy
 ) -> BuildPlan:
     """Check all there is to check, then make the root."""
     with ExitStack() as stack:
@@ -101,7 +101,7 @@ def _prepare_root(
         space = stack.enter_context(open_space(temp_dir))
         given = read_given(request, target, space.path)
         images = [
-            resolve_image(space, text, '--stash', lookup)
+            find(text, '--stash', Sources(space, policy))
             for text in given.stashes
         ]
         check_architecture(images, request.global_args)

@@ -12,7 +12,7 @@ from typing import Dict, Iterator, Optional
 
 from kiwi.defaults import Defaults
 
-from kiwi_stackbuild_plugin.description.origin import read_record, trusted_moment
+from kiwi_stackbuild_plugin.description.origin import read_origin, trusted_moment
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.host.text import parse_moment
 from kiwi_stackbuild_plugin.host.workspace import Workspace
@@ -23,7 +23,7 @@ from kiwi_stackbuild_plugin.image.image import (
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import read_archive_config
 from kiwi_stackbuild_plugin.storage.find import (
-    DEFAULT_LOOKUP, Lookup, fetch_copy, resolve_image, warn_of_labels
+    Sources, fetch_copy, find, warn_of_labels
 )
 from kiwi_stackbuild_plugin.storage.local import LOCAL, find_image, list_stashes
 from kiwi_stackbuild_plugin.storage.lower_layers import put_together
@@ -60,25 +60,25 @@ class Base:
 
 
 def resolve_base(
-    space: Workspace, root_fd: int, name: str, explicit: Optional[str],
-    no_base: bool, now: Optional[int], lookup: Lookup = DEFAULT_LOOKUP
+    sources: Sources, root_fd: int, name: str, explicit: Optional[str],
+    no_base: bool, now: Optional[int]
 ) -> Optional[Base]:
     """Return the base of a root tree: the first rule of the design that applies.
 
+    :param sources: how --base is found
     :param name: name:tag of the stash to be written
     :param explicit: what --base says
-    :param now: the present moment, see record.take_moment
-    :param lookup: how --base is looked up
+    :param now: the present moment, see origin.take_moment
     """
     if no_base:
         return None
     if explicit is not None:
-        info = resolve_image(space, explicit, '--base', lookup)
+        info = find(explicit, '--base', sources)
         moment = _recorded_moment(root_fd, info, now)
         return Base(info, 'as asked for', moment)
     base = (
-        _base_of_record(root_fd, now)
-        or _base_of_import(space, root_fd)
+        _base_of_origin(root_fd, now)
+        or _base_of_import(sources.space, root_fd)
         or _base_of_name(name)
     )
     if base is not None:
@@ -89,26 +89,26 @@ def resolve_base(
 def _recorded_moment(
     root_fd: int, info: ImageInfo, now: Optional[int]
 ) -> Optional[int]:
-    record = read_record(root_fd)
-    if record is None or record.image != info.image_id:
+    origin = read_origin(root_fd)
+    if origin is None or origin.image != info.image_id:
         return None
-    return trusted_moment(record, root_fd, now)
+    return trusted_moment(origin, root_fd, now)
 
 
-def _base_of_record(root_fd: int, now: Optional[int]) -> Optional[Base]:
-    record = read_record(root_fd)
-    if record is None:
+def _base_of_origin(root_fd: int, now: Optional[int]) -> Optional[Base]:
+    origin = read_origin(root_fd)
+    if origin is None:
         return None
-    info = find_image(record.image)
+    info = find_image(origin.image)
     if info is None:
         log.warning(
             'the image this root tree came from (%s, %s) is no longer stored',
-            record.name or 'unnamed', record.image[:12]
+            origin.name or 'unnamed', origin.image[:12]
         )
         return None
     return Base(
         info, 'the root tree came from it',
-        trusted_moment(record, root_fd, now)
+        trusted_moment(origin, root_fd, now)
     )
 
 
@@ -118,9 +118,7 @@ def _base_of_import(space: Workspace, root_fd: int) -> Optional[Base]:
         if path is None:
             return None
         log.info('Reading the image this root tree was derived from')
-        info = fetch_copy(
-            space, f'oci-archive:{path}', DEFAULT_LOOKUP, any_platform=True
-        )
+        info = fetch_copy(f'oci-archive:{path}', Sources(space), any_platform=True)
     return Base(info, 'the root tree was derived from it')
 
 

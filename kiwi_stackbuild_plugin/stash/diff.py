@@ -28,7 +28,7 @@ from kiwi_stackbuild_plugin.stash.report import describe_delta, describe_sizes, 
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.borrow import borrow_image
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
-from kiwi_stackbuild_plugin.storage.find import Lookup
+from kiwi_stackbuild_plugin.storage.find import Policy, Sources
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Change, Trust, compare
@@ -52,7 +52,7 @@ class Difference:
     changes: Tuple[Change, ...]
 
 
-def compare_images(before: str, after: str, lookup: Lookup) -> Difference:
+def compare_images(before: str, after: str, policy: Policy) -> Difference:
     """Compare two images, stored or not, stash or not.
 
     What has to be fetched for that is removed again.
@@ -64,9 +64,10 @@ def compare_images(before: str, after: str, lookup: Lookup) -> Difference:
     with clean_exit(), ExitStack() as stack:
         sweep([temp_dir])
         space = stack.enter_context(open_space(temp_dir))
+        sources = Sources(space, policy)
         infos = [
-            borrow_image(space, before, '--diff', lookup),
-            borrow_image(space, after, '<name>', lookup)
+            borrow_image(before, '--diff', sources),
+            borrow_image(after, '<name>', sources)
         ]
         roots = [_open_image(stack, space, info) for info in infos]
         read_rpm = RpmDatabase(lambda: TemporaryDirectory(dir=space.path))

@@ -15,7 +15,7 @@ from kiwi_stackbuild_plugin.description.description import (
     RootDescription, read_root_description
 )
 from kiwi_stackbuild_plugin.description.links import RootWork, warn_of_links
-from kiwi_stackbuild_plugin.description.origin import take_moment, write_record
+from kiwi_stackbuild_plugin.description.origin import take_moment, write_origin
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, printable, printable_path
 )
@@ -48,7 +48,7 @@ from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
-from kiwi_stackbuild_plugin.storage.find import Lookup
+from kiwi_stackbuild_plugin.storage.find import Policy, Sources
 from kiwi_stackbuild_plugin.storage.local import longest_path
 from kiwi_stackbuild_plugin.tree.ahead import ScanAhead
 from kiwi_stackbuild_plugin.tree.delta import Change, Delta, whole_tree
@@ -132,8 +132,8 @@ def stash(request: StashRequest) -> str:
             stack.enter_context(closing(ScanAhead(tree.fd, tree.exclusion)))
         )
         base = resolve_base(
-            space, tree.fd, name, request.base, request.no_base, job.moment,
-            Lookup(access=request.access)
+            Sources(space, Policy(access=request.access)), tree.fd, name,
+            request.base, request.no_base, job.moment
         )
         documents = stack.enter_context(closing(
             ImageDocuments(base.info.image_id)
@@ -309,7 +309,7 @@ def _publish(
     published = f'{local.LOCAL}/{job.name}'
     if not (base and base.info.image_id == image_id and published in base.info.names):
         local.tag_image(job.space, image_id, published)
-    write_record(job.tree.fd, image_id, job.name, digest, job.moment)
+    write_origin(job.tree.fd, image_id, job.name, digest, job.moment)
     job.index.keep(image_id)
     log.info(stash_summary(
         job.name, image_id, layer, base, time.monotonic() - job.started

@@ -32,8 +32,8 @@ PULL_POLICIES = ('missing', 'always', 'never', 'newer')
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """How references are looked up.
+class Policy:
+    """Where images may come from, and how old they may be: options, checked.
 
     registry: where plain names are pulled from, --from-registry
     pull: when a registry is asked, --pull, None where the user said nothing
@@ -47,30 +47,108 @@ class Lookup:
 
 
 #: what is stored, else what the reference itself says
-DEFAULT_LOOKUP = Lookup()
+DEFAULT_POLICY = Policy()
 
 
-def fetch_named(name: str, lookup: Lookup, default: str = 'missing') -> ImageInfo:
+@dataclass(frozen=True)
+class Sources:
+    """All that it takes to find an image: where to work, and the policy."""
+
+    space: Workspace
+    policy: Policy = DEFAULT_POLICY
+
+
+def find(text: str, option: str, sources: Sources) -> ImageInfo:
+    """Find the image of a reference; what names another place is fetched.
+
+    There are two doors: the storage (local) and what is elsewhere (registry).
+
+    :param text: what the user typed
+    :param option: the option it came from, for messages
+    :raises KiwiStashImageNotFound: if it is nowhere, or too old
+    """
+    reference = parse_reference(text, option)
+    info = (
+        _fetch(reference, option, sources) if reference.kind == 'transport'
+        else _find_named(reference, option, sources.policy)
+    )
+    check_age(info, text, sources.policy)
+    warn_of_labels(info)
+    if info.lossy_storage and len(info.layers) > 1 and not (
+        info.told.all_xattrs and is_own_stash(info)
+    ):
+        log.warning(
+            '%s: the storage driver %s has lost the extended attributes (ACLs, '
+            'user.*, trusted.*) of all layers but the last', info.display_name, info.driver
+        )
+    return info
+
+
+def warn_of_labels(info: ImageInfo) -> None:
+    """Name the labels of an image that say nothing we could use."""
+    wrong = list(info.told.wrong)
+    extras = info.told.extras
+    if extras and is_own_stash(info) and not is_sound(extras):
+        wrong.append(f'{EXTRAS}={extras[:40]}')
+    for text in wrong:
+        log.warning('%s: a label that is passed over: %s', info.display_name, text)
+
+
+def _find_named(reference: Reference, option: str, policy: Policy) -> ImageInfo:
+    plain = reference.kind == 'name' and not reference.host
+    if plain and policy.registry is not None:
+        return fetch_named(_join(policy.registry, reference), policy, 'always')
+    if reference.host not in ('', LOCAL):
+        return fetch_named(reference.tagged, policy)
+    found = _find_local(reference)
+    if found is not None:
+        return found
+    if plain and policy.pull not in (None, 'never'):
+        return fetch_short(reference.tagged, policy)
+    raise _unknown(reference, option)
+
+
+def _find_local(reference: Reference) -> Optional[ImageInfo]:
+    if reference.kind == 'id':
+        return find_image(reference.text.partition(':')[2] or reference.text)
+    if reference.host:
+        return find_image(reference.tagged)
+    return find_image(f'{LOCAL}/{reference.tagged}') or find_image(reference.tagged)
+
+
+def _fetch(reference: Reference, option: str, sources: Sources) -> ImageInfo:
+    if reference.text.startswith('docker://'):
+        return fetch_named(check_docker(reference.text, option), sources.policy)
+    if reference.text.startswith('containers-storage:'):
+        name = reference.text.partition(':')[2].lstrip('@')
+        info = find_image(name)
+        if info is None:
+            raise KiwiStashImageNotFound(f'{option} {reference.text}: no such image')
+        return info
+    return fetch_copy(reference.text, sources)
+
+
+def fetch_named(name: str, policy: Policy, default: str = 'missing') -> ImageInfo:
     """Return the image of a name with a registry, asking there if need be.
 
     :param name: host/name:tag or host/name@digest
     :param default: the policy where --pull is not given
     :raises KiwiStashImageNotFound: if it is nowhere, or not to be had
     """
-    policy = lookup.pull or default
+    pull = policy.pull or default
     stored = find_image(name)
-    if policy == 'never':
+    if pull == 'never':
         if stored is None:
             raise KiwiStashImageNotFound(
                 f'{name}: not stored, and --pull=never forbids to pull it'
             )
         return stored
-    if stored and policy == 'missing' and _is_fresh(stored, lookup):
+    if stored and pull == 'missing' and _is_fresh(stored, policy):
         return stored
     try:
-        offer = inspect_offer(f'docker://{name}', lookup.access)
+        offer = inspect_offer(f'docker://{name}', policy.access)
     except KiwiStashImageNotFound as issue:
-        if stored is None or policy != 'newer':
+        if stored is None or pull != 'newer':
             raise
         log.warning('%s; taking the stored one', issue.summary)
         return stored
@@ -80,41 +158,42 @@ def fetch_named(name: str, lookup: Lookup, default: str = 'missing') -> ImageInf
         if '@' not in name:
             name_image(present.image_id, name)
         return present
-    _check_offer(name, offer, lookup)
+    _check_offer(name, offer, policy)
     log.info('Pulling %s', name)
-    return _known(pull_image(f'docker://{name}', lookup.access), name)
+    return _known(pull_image(f'docker://{name}', policy.access), name)
 
 
-def fetch_short(name: str, lookup: Lookup) -> ImageInfo:
+def fetch_short(name: str, policy: Policy) -> ImageInfo:
     """Pull a name without a registry, as registries.conf of podman resolves it."""
     log.info('Pulling %s as podman resolves it', name)
-    return _known(pull_image(name, lookup.access), name)
+    return _known(pull_image(name, policy.access), name)
 
 
 def fetch_copy(
-    space: Workspace, reference: str, lookup: Lookup, any_platform: bool = False
+    reference: str, sources: Sources, any_platform: bool = False
 ) -> ImageInfo:
     """Bring an image out of an archive or layout into the storage.
 
     :param reference: skopeo's, of a transport that is no registry
     :param any_platform: take it whatever machine it is for
     """
-    offer = inspect_offer(reference, lookup.access)
+    access = sources.policy.access
+    offer = inspect_offer(reference, access)
     if not any_platform:
-        _check_offer(reference, offer, lookup)
+        _check_offer(reference, offer, sources.policy)
     log.info('Reading %s', reference)
-    return _known(copy_in(space, reference, offer, lookup.access), reference)
+    return _known(copy_in(sources.space, reference, offer, access), reference)
 
 
-def check_age(info: ImageInfo, name: str, lookup: Lookup) -> None:
+def check_age(info: ImageInfo, name: str, policy: Policy) -> None:
     """Hold --max-age against an image.
 
     :raises KiwiStashImageNotFound: if it is older
     """
-    _check_created(info.created, name, lookup)
+    _check_created(info.created, name, policy)
 
 
-def _check_offer(name: str, offer: Offer, lookup: Lookup) -> None:
+def _check_offer(name: str, offer: Offer, policy: Policy) -> None:
     """Refuse what is of no use before its layers are fetched."""
     wanted = wanted_architecture()
     if offer.architecture and offer.architecture != wanted:
@@ -123,24 +202,24 @@ def _check_offer(name: str, offer: Offer, lookup: Lookup) -> None:
             f'the image is to be built for {wanted}',
             'build on a machine of that kind, or see --target-arch of kiwi-ng'
         )
-    _check_created(offer.created, name, lookup)
+    _check_created(offer.created, name, policy)
 
 
-def _check_created(created: str, name: str, lookup: Lookup) -> None:
-    if lookup.max_age is None:
+def _check_created(created: str, name: str, policy: Policy) -> None:
+    if policy.max_age is None:
         return
     age = age_of(created)
-    if age is None or age > lookup.max_age:
+    if age is None or age > policy.max_age:
         told = 'of unknown age' if age is None else f'{age_in_words(age)} old'
         raise KiwiStashImageNotFound(
-            f'{name} is {told}, --max-age allows {age_in_words(lookup.max_age)}',
+            f'{name} is {told}, --max-age allows {age_in_words(policy.max_age)}',
             'build and export it anew, or allow more'
         )
 
 
-def _is_fresh(info: ImageInfo, lookup: Lookup) -> bool:
+def _is_fresh(info: ImageInfo, policy: Policy) -> bool:
     age = age_of(info.created)
-    return lookup.max_age is None or (age is not None and age <= lookup.max_age)
+    return policy.max_age is None or (age is not None and age <= policy.max_age)
 
 
 def _known(image_id: str, name: str) -> ImageInfo:
@@ -176,76 +255,6 @@ def check_policy(text: Optional[str]) -> Optional[str]:
             f'--pull {text!r} is not known', f'it is one of {", ".join(PULL_POLICIES)}'
         )
     return text
-
-
-def resolve_image(
-    space: Workspace, text: str, option: str, lookup: Lookup = DEFAULT_LOOKUP
-) -> ImageInfo:
-    """Find the image of a reference; what names another place is fetched.
-
-    :raises KiwiStashImageNotFound: if it is nowhere, or too old
-    """
-    reference = parse_reference(text, option)
-    info = (
-        _fetch(space, reference, option, lookup)
-        if reference.kind == 'transport' else _find(reference, option, lookup)
-    )
-    check_age(info, text, lookup)
-    warn_of_labels(info)
-    if info.lossy_storage and len(info.layers) > 1 and not (
-        info.told.all_xattrs and is_own_stash(info)
-    ):
-        log.warning(
-            '%s: the storage driver %s has lost the extended attributes (ACLs, '
-            'user.*, trusted.*) of all layers but the last', info.display_name, info.driver
-        )
-    return info
-
-
-def warn_of_labels(info: ImageInfo) -> None:
-    """Name the labels of an image that say nothing we could use."""
-    wrong = list(info.told.wrong)
-    extras = info.told.extras
-    if extras and is_own_stash(info) and not is_sound(extras):
-        wrong.append(f'{EXTRAS}={extras[:40]}')
-    for text in wrong:
-        log.warning('%s: a label that is passed over: %s', info.display_name, text)
-
-
-def _find(reference: Reference, option: str, lookup: Lookup) -> ImageInfo:
-    plain = reference.kind == 'name' and not reference.host
-    if plain and lookup.registry is not None:
-        return fetch_named(_join(lookup.registry, reference), lookup, 'always')
-    if reference.host not in ('', LOCAL):
-        return fetch_named(reference.tagged, lookup)
-    found = _find_local(reference)
-    if found is not None:
-        return found
-    if plain and lookup.pull not in (None, 'never'):
-        return fetch_short(reference.tagged, lookup)
-    raise _unknown(reference, option)
-
-
-def _find_local(reference: Reference) -> Optional[ImageInfo]:
-    if reference.kind == 'id':
-        return find_image(reference.text.partition(':')[2] or reference.text)
-    if reference.host:
-        return find_image(reference.tagged)
-    return find_image(f'{LOCAL}/{reference.tagged}') or find_image(reference.tagged)
-
-
-def _fetch(
-    space: Workspace, reference: Reference, option: str, lookup: Lookup
-) -> ImageInfo:
-    if reference.text.startswith('docker://'):
-        return fetch_named(check_docker(reference.text, option), lookup)
-    if reference.text.startswith('containers-storage:'):
-        name = reference.text.partition(':')[2].lstrip('@')
-        info = find_image(name)
-        if info is None:
-            raise KiwiStashImageNotFound(f'{option} {reference.text}: no such image')
-        return info
-    return fetch_copy(space, reference.text, lookup)
 
 
 def check_registry(registry: str, option: str = '--from-registry') -> str:

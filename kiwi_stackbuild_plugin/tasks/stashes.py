@@ -61,9 +61,9 @@ def _print_difference(
         compare_images, difference_document, format_difference
     )
     from kiwi_stackbuild_plugin.storage.access import make_access
-    from kiwi_stackbuild_plugin.storage.find import Lookup
+    from kiwi_stackbuild_plugin.storage.find import Policy
     Privileges.check_for_root_permissions()
-    found = compare_images(before, after, Lookup(args['--remote'], access=make_access(
+    found = compare_images(before, after, Policy(args['--remote'], access=make_access(
         args['--authfile'], args['--tls-verify'], args['--cert-dir']
     )))
     print_text(

@@ -20,7 +20,7 @@ from kiwi_stackbuild_plugin.description.description import (
     EXCLUDE_FILES, parse_profile, parse_xml, read_excludes, read_root_description
 )
 from kiwi_stackbuild_plugin.description.extension import read_extension
-from kiwi_stackbuild_plugin.description.origin import read_record
+from kiwi_stackbuild_plugin.description.origin import read_origin
 from kiwi_stackbuild_plugin.host.command import last_line
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, printable
 from kiwi_stackbuild_plugin.host.text import age_of, utc
@@ -102,7 +102,7 @@ def write(tree: Path, name: str, data: bytes) -> int:
 def test_stash_json(tree: Path, data: bytes) -> None:
     fd = write(tree, 'stash.json', data)
     try:
-        record = read_record(fd)
+        record = read_origin(fd)
     finally:
         os.close(fd)
     assert record is None or len(record.image) == 64

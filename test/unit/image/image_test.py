@@ -162,10 +162,10 @@ def test_record_is_believed_only_where_it_was_written(tmp_path: Path) -> None:
     fd = open_tree(str(root))
     moment = origin.take_moment(fd)
     assert moment is not None
-    origin.write_record(fd, 'a' * 64, 'name', 'digest', moment)
+    origin.write_origin(fd, 'a' * 64, 'name', 'digest', moment)
     assert os.listdir(root / 'image') == ['stash.json']
     assert (root / 'image').stat().st_mtime_ns == 7
-    found = origin.read_record(fd)
+    found = origin.read_origin(fd)
     assert found is not None and (found.image, found.moment) == ('a' * 64, moment)
     assert origin.trusted_moment(found, fd, origin.take_moment(fd)) == moment
     assert origin.trusted_moment(found, fd, moment - 1) is None, 'the clock was set back'
@@ -175,8 +175,8 @@ def test_record_is_believed_only_where_it_was_written(tmp_path: Path) -> None:
     copy_fd = open_tree(str(copy))
     assert origin.trusted_moment(found, copy_fd, moment + 1) is None
     assert origin.take_moment(copy_fd) is None, 'it has no image/'
-    origin.write_record(copy_fd, 'a' * 64, '', '', None)
-    assert origin.read_record(copy_fd) is None
+    origin.write_origin(copy_fd, 'a' * 64, '', '', None)
+    assert origin.read_origin(copy_fd) is None
     os.close(fd)
     os.close(copy_fd)
 
@@ -190,5 +190,5 @@ def test_records_of_strangers_are_passed_over(tmp_path: Path, text: str) -> None
     (tmp_path / 'image').mkdir()
     (tmp_path / 'image/stash.json').write_text(text)
     fd = open_tree(str(tmp_path))
-    assert origin.read_record(fd) is None
+    assert origin.read_origin(fd) is None
     os.close(fd)

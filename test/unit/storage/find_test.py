@@ -18,7 +18,7 @@ from kiwi_stackbuild_plugin.image.reference import (
 from kiwi_stackbuild_plugin.stash.chain import ChainLink, format_chain, read_chain
 from kiwi_stackbuild_plugin.storage import find
 from kiwi_stackbuild_plugin.storage.access import Access, make_access
-from kiwi_stackbuild_plugin.storage.find import Lookup, check_age, check_policy, parse_age
+from kiwi_stackbuild_plugin.storage.find import Policy, check_age, check_policy, parse_age
 from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
 
 DIGEST = f'sha256:{"0" * 64}'
@@ -115,18 +115,18 @@ def test_tag_of_a_destination(text: str, target: str) -> None:
 ])
 def test_age_of_an_image(created: str, fresh: bool) -> None:
     info = ImageInfo('0' * 64, created=created)
-    check_age(info, 'x', Lookup())
+    check_age(info, 'x', Policy())
     if fresh:
-        check_age(info, 'x', Lookup(max_age=86400))
+        check_age(info, 'x', Policy(max_age=86400))
     else:
         with pytest.raises(KiwiStashImageNotFound, match='--max-age allows 1d'):
-            check_age(info, 'x', Lookup(max_age=86400))
+            check_age(info, 'x', Policy(max_age=86400))
 
 
 def test_never_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find, 'find_image', lambda name: None)
     with pytest.raises(KiwiStashImageNotFound, match='--pull=never forbids'):
-        find.fetch_named('h/x:1', Lookup(pull='never'))
+        find.fetch_named('h/x:1', Policy(pull='never'))
 
 
 def history(comment: str, **more: Any) -> Dict[str, Any]:
