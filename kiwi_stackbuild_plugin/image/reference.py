@@ -32,6 +32,7 @@ _LOGIN = re.compile(
     r'(?:docker://|https?://)?[^/@\s]*@(?!sha256:)[^/@\s]+/'
 )
 _NAME_LIMIT = 245
+_NO_REFERENCE = 'is not an image reference: '
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def parse_reference(text: str, option: str = '--stash') -> Reference:
         problem = tag_problem(tag)
     if problem:
         raise KiwiStashArgumentInvalid(
-            f'{option} {text!r} is not an image reference: {problem}',
+            f'{option} {text!r} {_NO_REFERENCE}{problem}',
             'name, name:tag, host/name:tag, an image ID, or transport:reference'
         )
     return Reference(text, 'name', host, name, tag, digest)
@@ -161,11 +162,12 @@ def check_docker(text: str, option: str, tag: str = '') -> str:
     :param tag: the tag where the reference has none, otherwise latest
     :raises KiwiStashArgumentInvalid: with the rule that is broken
     """
+    refuse_login(text, option)
     try:
         target = parse_reference(text[len('docker://'):], option)
     except KiwiStashArgumentInvalid as issue:
         raise KiwiStashArgumentInvalid(
-            f'{option} {text!r}: {issue.summary.rpartition(": ")[2]}', issue.hint
+            f'{option} {text!r}: {issue.summary.partition(_NO_REFERENCE)[2] or issue.summary}', issue.hint
         ) from None
     if not target.host:
         raise KiwiStashArgumentInvalid(

@@ -53,7 +53,7 @@ def _undo(space: Workspace) -> None:
     """Undo the notes of a workspace, and forget what is undone."""
     for kind, value in space.open_notes():
         try:
-            if kind == STORAGE or not _UNDO[kind](value):
+            if kind not in _UNDO or not _UNDO[kind](value):
                 continue
             space.forget(kind, value)
         except KiwiStashToolFailed as issue:

@@ -8,7 +8,7 @@ from typing import Tuple
 from kiwi_stackbuild_plugin.host.command import last_line
 
 #: user and password in a URL, and the query, where object stores have keys
-_LOGIN = re.compile(r'(?<=://)[^/@\s"]+@')
+_LOGIN = re.compile(r'(?<=://)[^\s"]+@(?!sha256:)')
 _QUERY = re.compile(r'(?<=://)([^\s"?]+)\?[^\s"]+')
 _AUTHORIZATION = re.compile(r'\b(Basic|Bearer) [A-Za-z0-9+/=._~-]+', re.IGNORECASE)
 
@@ -37,7 +37,7 @@ def explain(stderr: str) -> Tuple[str, str]:
     reason = re.sub(r'^Error: ', '', reason)
     reason = re.sub(r'^Error parsing image name ".*?": ', '', reason)
     for words, hint in _HINTS:
-        if re.search(words, reason):
+        if re.search(words, reason, re.IGNORECASE):
             return reason, hint
     return reason, ''
 
