@@ -9,7 +9,7 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, List
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
@@ -189,17 +189,14 @@ def test_lock_directory_that_cannot_be_used(
 
 
 @pytest.mark.parametrize('another', [False, True])
-@pytest.mark.parametrize('kind', ['locked', 'in_use', 'unless_in_use'])
-def test_lock_that_was_tidied_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, another: bool
-) -> None:
+@pytest.mark.parametrize('kind', [locked, in_use, unless_in_use])
+def test_lock_that_was_tidied_away(run: Path, kind: Callable[..., Any], another: bool) -> None:
     """The work is done all the same; a lock that another run made stays."""
-    monkeypatch.setattr(locks, '_LOCK_DIRS', (str(tmp_path / 'run'),))
     left: List[str] = []
-    with getattr(locks, kind)('the stash', 'a'):
-        name = os.listdir(tmp_path / 'run')[0]
-        (tmp_path / 'run' / name).unlink()
+    with kind('the stash', 'a'):
+        name = os.listdir(run)[0]
+        (run / name).unlink()
         if another:
-            (tmp_path / 'run' / name).touch()
+            (run / name).touch()
             left = [name]
-    assert os.listdir(tmp_path / 'run') == left
+    assert os.listdir(run) == left
