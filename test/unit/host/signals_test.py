@@ -7,10 +7,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import List
 
 import pytest
-from kiwi_stackbuild_plugin.host import locks
 from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
 from kiwi_stackbuild_plugin.host.signals import clean_exit
@@ -97,64 +95,3 @@ def test_current_directory_that_is_gone_is_named(
     with pytest.raises(KiwiStashSystemFailed, match='the current directory: No such'), \
             clean_exit():
         os.path.abspath('x')
-
-
-def make_file(path: Path) -> None:
-    path.touch()
-
-
-def make_open(path: Path) -> None:
-    path.mkdir()
-    path.chmod(0o777)
-
-
-def make_link(path: Path) -> None:
-    path.symlink_to('/tmp')
-
-
-def make_parent_a_file(path: Path) -> None:
-    path.parent.touch()
-
-
-LOCK_DIRS = [
-    (make_file, 'not a directory'), (make_open, 'others can write'),
-    (make_link, 'not a directory'), (make_parent_a_file, 'Not a directory')
-]
-
-
-@pytest.mark.parametrize(('make', 'why'), LOCK_DIRS)
-def test_lock_directory_that_cannot_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: object, why: str
-) -> None:
-    """/run may be read-only, or not ours; the second place will do, or it is said."""
-    first, second = tmp_path / 'first/run', tmp_path / 'second'
-    if make is not make_parent_a_file:
-        first.parent.mkdir()
-    make(first)  # type: ignore[operator]
-    monkeypatch.setattr(locks, '_LOCK_DIRS', (str(first), str(second)))
-    with locks.locked('the stash', 'a'):
-        assert len(os.listdir(second)) == 1
-        with pytest.raises(locks.KiwiStashLocked), locks.locked('the stash', 'a'):
-            pass
-    assert os.listdir(second) == []
-    monkeypatch.setattr(locks, '_LOCK_DIRS', (str(first),))
-    with pytest.raises(KiwiStashSystemFailed, match=f'no lock can be made: .*{why}'), \
-            locks.locked('the stash', 'a'):
-        pass
-
-
-@pytest.mark.parametrize('another', [False, True])
-@pytest.mark.parametrize('kind', ['locked', 'in_use', 'unless_in_use'])
-def test_lock_that_was_tidied_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, another: bool
-) -> None:
-    """The work is done all the same; a lock that another run made stays."""
-    monkeypatch.setattr(locks, '_LOCK_DIRS', (str(tmp_path / 'run'),))
-    left: List[str] = []
-    with getattr(locks, kind)('the stash', 'a'):
-        name = os.listdir(tmp_path / 'run')[0]
-        (tmp_path / 'run' / name).unlink()
-        if another:
-            (tmp_path / 'run' / name).touch()
-            left = [name]
-    assert os.listdir(tmp_path / 'run') == left

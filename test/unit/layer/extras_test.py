@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a label keeps of a tree: found, written, read, restored."""
+"""What a label keeps of a tree: found, written, read, and there again."""
 from __future__ import annotations
 
 import json
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +15,12 @@ from kiwi_stackbuild_plugin.layer import extras as module
 from kiwi_stackbuild_plugin.layer.extras import (
     ROOT, Extra, Extras, amend, decode, encode, find_root_extra, split_xattrs, watch
 )
-from kiwi_stackbuild_plugin.layer.restore import report_lost, restore_extras, restore_root
+from kiwi_stackbuild_plugin.layer.restore import restore_extras
 from kiwi_stackbuild_plugin.stackbuild.root_import import copy_tree
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import scan
 from trees import describe
-from zoo import MOMENTS, acl, holes, make_sparse, set_time, write
+from zoo import MOMENTS, holes, make_sparse, set_time, write
 
 AFTER_2262 = MOMENTS['after-2262']
 
@@ -164,35 +163,6 @@ def test_import_restores_them(tmp_path: Path) -> None:
     assert holes(copy / 'd/sparse') == holes(root / 'd/sparse') > 0
 
 
-def test_nothing_is_restored_through_a_link(tmp_path: Path) -> None:
-    outside = write(tmp_path / 'outside/file', bytes(1 << 16))
-    set_time(outside, 5)
-    root = tmp_path / 'root'
-    root.mkdir()
-    (root / 'd').symlink_to(outside.parent)
-    (root / 'f').symlink_to(outside)
-    fd = open_tree(str(root))
-    restore_extras(fd, {
-        b'd/file': Extra(-1, (('user.a', b''),), True), b'f': Extra(-1, (), True),
-        b'../outside/file': Extra(-1)
-    })
-    os.close(fd)
-    status = os.lstat(outside)
-    assert (status.st_mtime_ns, os.listxattr(outside), holes(outside)) == (5, [], 0)
-    assert os.lstat(root / 'f').st_mtime_ns == -1
-
-
-def test_attributes_that_cannot_be_set_are_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write(tmp_path / 'root/file', b'x')
-    fd = open_tree(str(tmp_path / 'root'))
-    with caplog.at_level('WARNING', 'kiwi'):
-        restore_extras(fd, {b'file': Extra(None, (('nonsense', b'x'),))})
-    os.close(fd)
-    assert 'file: not all of it restored: ' in caplog.text
-
-
 MIB = 1 << 20
 ACL = ('system.posix_acl_access', b'a' * 44)
 
@@ -222,45 +192,6 @@ def test_what_records_hold_is_told_from_what_they_do_not(
     assert split_xattrs((*plain, *others))[1] == left
 
 
-def test_attributes_that_the_target_does_not_take_are_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    source = tmp_path / 'source'
-    for name, key in (
-        ('user', 'user.a'), ('trusted', 'trusted.a'), ('dir\x1b/acl', ACL[0]),
-        ('cap', 'security.capability')
-    ):
-        os.setxattr(write(source / name, b'x'), key, {
-            ACL[0]: acl((7, 6)),
-            'security.capability': b'\1\0\0\2' + b'\0\4' + bytes(14)
-        }.get(key, b'v'))
-    (tmp_path / 'ram').mkdir()
-    fd = open_tree(str(source))
-    with caplog.at_level('WARNING', 'kiwi'):
-        report_lost(fd, str(tmp_path))
-        assert caplog.text == '', 'this file system takes them all'
-        subprocess.run(['mount', '-t', 'ramfs', 'none', tmp_path / 'ram'], check=True)
-        try:
-            report_lost(fd, str(tmp_path / 'ram'))
-            assert os.listdir(tmp_path / 'ram') == []
-            own = open_tree(str(tmp_path / 'ram'))
-            restore_root(own, 0o700, 1, 2, Extra(5, (('user.a', b'1'),)))
-            os.close(own)
-            assert (tmp_path / 'ram').stat().st_mode & 0o777 == 0o700
-        finally:
-            subprocess.run(['umount', tmp_path / 'ram'], check=True)
-    os.close(fd)
-    told = [record.getMessage() for record in caplog.records]
-    assert told == [
-        'cap: the file system of the target does not take security.capability',
-        'dir\\x1b/acl: the file system of the target does not take '
-        'system.posix_acl_access',
-        'trusted: the file system of the target does not take trusted.a',
-        'user: the file system of the target does not take user.a',
-        '/: not all of it restored: user.a: Operation not supported'
-    ]
-
-
 def test_what_cp_cannot_copy_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -279,30 +210,7 @@ def test_what_cp_cannot_copy_is_told(
     assert kept or 'trusted.large' in caplog.text
 
 
-def test_root_directory_is_restored(tmp_path: Path) -> None:
-    fd = open_tree(str(tmp_path))
-    restore_root(fd, 0o3711, 5, 2**31, Extra(-7, (('user.a', b'1'),)))
-    status = os.fstat(fd)
-    assert (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (0o3711, 5, 2**31)
-    assert (status.st_mtime_ns, os.getxattr(fd, 'user.a')) == (-7, b'1')
-    restore_root(fd, 0o755, 0, 0, Extra())
-    assert os.fstat(fd).st_mtime_ns == -7
-    os.close(fd)
-
-
 def test_label_is_json_that_people_can_read() -> None:
     assert json.loads(label_of({b'var/log/lastlog': Extra(sparse=True)})) == {
         'var/log/lastlog': {'sparse': True}
     }
-
-
-def test_file_with_holes_keeps_its_capabilities(tmp_path: Path) -> None:
-    path = write(tmp_path / 'root/tool', bytes(1 << 16))
-    os.chmod(path, 0o4755)
-    capability = bytes.fromhex('0100000200040000') + bytes(12)
-    os.setxattr(path, 'security.capability', capability)
-    fd = open_tree(str(tmp_path / 'root'))
-    restore_extras(fd, {b'tool': Extra(sparse=True)})
-    os.close(fd)
-    assert holes(path) > 0 and stat.S_IMODE(os.lstat(path).st_mode) == 0o4755
-    assert os.getxattr(path, 'security.capability') == capability

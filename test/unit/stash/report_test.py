@@ -1,39 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a user reads: sizes, ages, the summary of a dry run."""
+"""What a user reads: the summary of a dry run."""
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import List
 
-import pytest
-
-from kiwi_stackbuild_plugin.host.text import human_age, human_size
 from kiwi_stackbuild_plugin.stash.report import describe_delta
 from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, Change
 from kiwi_stackbuild_plugin.tree.entry import Entry, Status
-
-
-@pytest.mark.parametrize('size, told', [
-    (0, '0 B'), (999, '999 B'), (1000, '1.0 kB'), (2549, '2.5 kB'),
-    (216_000_000, '216 MB'), (2_200_000_000, '2.2 GB'), (5e16, '50000 TB')
-])
-def test_sizes(size: float, told: str) -> None:
-    assert human_size(size) == told
-
-
-@pytest.mark.parametrize('seconds, told', [
-    (90, '1 minute'), (3620, '1 hour'), (3 * 86400 + 5, '3 days'),
-    (15 * 86400, '2 weeks'), (401 * 86400, '1 year'), (-50, 'now')
-])
-def test_ages(seconds: int, told: str) -> None:
-    created = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() - seconds))
-    assert human_age(created) == told
-
-
-def test_age_of_a_stranger_is_shown_as_it_is() -> None:
-    assert human_age('long ago') == 'long ago'
 
 
 def files(folder: Path, count: int) -> List[Change]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON, YAML and times of strangers: a value, or one of our errors."""
+"""JSON and YAML of strangers: a value, or one of our errors."""
 from __future__ import annotations
 
 import json
@@ -13,7 +13,6 @@ from kiwi_stackbuild_plugin.description.description import EXCLUDE_FILES, read_e
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )
-from kiwi_stackbuild_plugin.host.text import age_of, human_age, parse_moment, utc
 from kiwi_stackbuild_plugin.image.image import ImageInfo, encode
 from kiwi_stackbuild_plugin.stackbuild.remembered import copy_stashed
 from kiwi_stackbuild_plugin.stackbuild.stacking import Step
@@ -95,36 +94,6 @@ def test_tags_that_are_none_are_passed_over() -> None:
 def test_config_of_a_base_is_written_again(text: str) -> None:
     """JSON has escapes for halves of pairs, which no encoding has."""
     assert json.loads(encode({'a': text}).decode('utf-8', 'surrogateescape')) == {'a': text}
-
-
-@pytest.mark.parametrize(('text', 'told'), [
-    ('2026-01-02T03:04:05Z', '2026-01-02T03:04:05Z'),
-    ('2026-01-02T03:04:05.123456789+01:30', '2026-01-02T01:34:05Z'),
-    ('2026-01-02t03:04:05z', '2026-01-02T03:04:05Z'),
-    ('2026-01-02 03:04:05', '2026-01-02T03:04:05Z'),
-    ('1066-10-14T09:00:00Z', '1066-10-14T09:00:00Z'),
-    ('0001-01-01T00:00:01Z', '0001-01-01T00:00:01Z'),
-    ('9999-12-31T23:59:59Z', '9999-12-31T23:59:59Z')
-])
-def test_times(text: str, told: str) -> None:
-    assert utc(text) == told
-    assert age_of(text) is not None and human_age(text)
-
-
-@pytest.mark.parametrize('text', [
-    '', '0001-01-01T00:00:00Z', '0001-01-01T00:00:00+01:00', '9999-12-31T23:59:59-01:00',
-    '0000-01-01T00:00:00Z', '2026-13-01T00:00:00Z', '2026-02-30T00:00:00Z', '2026-01-01',
-    '2026-01-01T00:00:00+99:99:99', '-2026-01-01T00:00:00Z', '12026-01-01T00:00:00Z', 'long ago',
-    '٢٠٢٦-01-01T00:00:00Z', '2026-01-01T00:00:00Z\n', '2026-01-01T24:00:00Z', 'x' * 10**6
-])
-def test_times_that_are_none(text: str) -> None:
-    assert parse_moment(text) is None and age_of(text) is None
-    assert utc(text) == text
-    assert human_age(text) in (text, '-')
-
-
-def test_moment_that_nobody_has_set() -> None:
-    assert human_age('0001-01-01T00:00:00Z') == '-'
 
 
 def excludes(tree: Path, data: bytes) -> List[str]:

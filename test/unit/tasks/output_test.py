@@ -2,7 +2,6 @@
 """What the commands leave on stdout."""
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -10,10 +9,6 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
-
-from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError
-from kiwi_stackbuild_plugin.host.terminal import guarded_log
-from kiwi_stackbuild_plugin.stash.source import report_findings
 
 
 def test_reader_that_has_gone_is_no_error() -> None:
@@ -103,21 +98,6 @@ def test_closed_and_full_stdout() -> None:
     with open('/dev/full', 'wb') as full:
         told = run('print_text("a")', capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert b'KiwiStashSystemFailed: standard output: No space left on device' in told.stderr
-
-
-def test_value_in_a_line_of_ours_stays_on_it(caplog: pytest.LogCaptureFixture) -> None:
-    """A name with a line feed must not make up a line of its own."""
-    with caplog.at_level(logging.WARNING, 'kiwi'), guarded_log():
-        report_findings([(b'a\nERROR: b', 'c\nERROR: d')], False)
-        logging.getLogger('kiwi').warning('%s', 'kiwi has\nlines of its own')
-    assert [record.getMessage() for record in caplog.records] == [
-        r'left out: a\nERROR: b: c\nERROR: d', 'kiwi has\nlines of its own'
-    ]
-
-
-def test_error_is_one_line() -> None:
-    issue = KiwiStackBuildError('a\nERROR: b\x1b', 'c\nd')
-    assert str(issue) == 'a\\nERROR: b\\x1b\n  hint: c\\nd'
 
 
 def test_guard_of_a_command_stays_for_the_last_line_of_kiwi() -> None:

@@ -12,7 +12,6 @@ from kiwi.cli import Cli
 
 from kiwi_stackbuild_plugin.stackbuild.stackbuild import StackbuildRequest
 from kiwi_stackbuild_plugin.stash.stash import StashRequest
-from kiwi_stackbuild_plugin.tasks import manual_page
 
 TYPER = hasattr(Cli, 'main')
 #: exit status of a usage error: docopt's, kiwi 11.0's, kiwi 11.1's
@@ -201,15 +200,6 @@ def test_help_is_the_page_where_installed(
     assert kiwi_ng('system', command, 'help') == 0
     assert capfd.readouterr().out == f'man 8 kiwi::system::{command}\n'
     assert requests == []
-
-
-def test_help_without_man(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv('PATH', str(tmp_path))
-    manual_page.show_manual('kiwi::system::stash', '\nusage: text\n')
-    assert capsys.readouterr().out == 'usage: text\n'
 
 
 def test_tasks_are_light_at_import() -> None:
