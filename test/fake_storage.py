@@ -62,7 +62,8 @@ if words[:2] == ['image', 'inspect']:
 if words[0] == 'images':
     wanted = [word[6:] for word in words if word.startswith('label=')]
     end(''.join('sha256:%s %s\\n' % (one['Id'], name.rpartition(':')[0])
-                for one in images for name in one['RepoTags'] or ['<none>:<none>']
+                for one in images + state['ghosts']
+                for name in one['RepoTags'] or ['<none>:<none>']
                 if all(label in (one.get('Labels') or {}) for label in wanted)))
 if words[:2] == ['image', 'mount'] and words[2] == '--format':
     end(json.dumps([{'id': one} for one, count in state['mounts'].items() if count] or None))
@@ -151,7 +152,9 @@ class FakeStorage:
         (home / 'calls').touch()
         self._write({
             'images': [], 'remote': {}, 'failing': [], 'mounts': {}, 'pushed': [],
-            'containers': [], 'graph_root': '/graph'
+            'containers': [], 'graph_root': '/graph',
+            # listed, and gone when they are asked for
+            'ghosts': []
         })
         for tool, text in (('podman', PODMAN), ('skopeo', SKOPEO)):
             program = home / 'bin' / tool

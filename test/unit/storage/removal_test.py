@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_storage import FakeStorage
@@ -94,8 +93,8 @@ def test_disk_usage_counts_hard_links_once(tmp_path_factory: pytest.TempPathFact
     assert 0 < alone == disk_usage(str(top))
 
 
-@pytest.mark.parametrize('link', ['/', 'deep', 'nowhere'])
-def test_disk_usage_follows_no_link(tmp_path: Path, link: Any) -> None:
+@pytest.mark.parametrize('link', ['/', 'deep', 'deep/er/file', 'nowhere'])
+def test_disk_usage_follows_no_link(tmp_path: Path, link: str) -> None:
     (tmp_path / 'deep/er').mkdir(parents=True)
     (tmp_path / 'deep/er/file').write_bytes(bytes(range(256)) * 64)
     before = disk_usage(str(tmp_path))
