@@ -72,7 +72,9 @@ if words[:2] == ['image', 'mount']:
     state['mounts'][one['Id']] = state['mounts'].get(one['Id'], 0) + 1
     end(one.get('tree', '/nonexistent') + '\\n')
 if words[:2] == ['image', 'unmount']:
-    state['mounts'][need(words[-1])['Id']] -= 1
+    # one that is not mounted is no error
+    one = need(words[-1])['Id']
+    state['mounts'][one] = max(state['mounts'].get(one, 0) - 1, 0)
     end()
 if words[0] == 'tag':
     for one in images:
