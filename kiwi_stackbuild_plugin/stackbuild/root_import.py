@@ -168,7 +168,7 @@ def replace_description(root: str, source: str) -> None:
 
 
 def record_origin(root: str, images: Sequence[ImageInfo]) -> None:
-    """Record which image a new root came from, as the last thing done to it.
+    """Origin which image a new root came from, as the last thing done to it.
 
     Of several it is the first; the others changed files behind its back, so
     that no content is known to agree.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,11 +12,10 @@ from typing import Any, Callable, List
 import pytest
 from kiwi_stackbuild_plugin.host import workspace as module
 from kiwi_stackbuild_plugin.host.command import run_command
-from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.host.workspace import (
     IMAGE, MOUNT, STORAGE, find_abandoned, remove, workspace
 )
-from kiwi_stackbuild_plugin.storage import cleanup
 
 NOBODY = 65534
 IMAGE_ID = 'a' * 64
@@ -191,45 +189,6 @@ def test_storage_of_any_name_is_known_again(parent: Path, key: str) -> None:
         assert space.is_of_storage(key)
         assert not space.is_of_storage(key + 'x')
         assert not space.is_of_storage('/a') or key == '/a'
-
-
-def test_failed_undo_is_not_forgotten(
-    parent: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The journal stays, without the rest; the next sweep tries again."""
-    undone: List[str] = []
-
-    def failing(image_id: str) -> bool:
-        raise KiwiStashToolFailed(f'{image_id[:12]} stays mounted')
-
-    def done(image_id: str) -> bool:
-        undone.append(image_id)
-        return True
-    monkeypatch.setitem(cleanup._UNDO, MOUNT, failing)
-    monkeypatch.setitem(cleanup._UNDO, IMAGE, done)
-    with cleanup.open_space(str(parent)) as space:
-        space.note(MOUNT, IMAGE_ID)
-        space.note(IMAGE, 'b' * 64)
-        (Path(space.path) / 'layout').mkdir()
-    assert undone == ['b' * 64]
-    assert 'the next run tries again: aaaaaaaaaaaa stays mounted' in caplog.text
-    assert sorted(os.listdir(parent / space.name)) == ['journal', 'owner.lock']
-    cleanup.sweep([str(parent)])
-    assert os.listdir(parent) == [space.name]
-    monkeypatch.setitem(cleanup._UNDO, MOUNT, done)
-    cleanup.sweep([str(parent)])
-    assert undone == ['b' * 64, IMAGE_ID]
-    assert os.listdir(parent) == []
-
-
-def test_what_another_run_uses_is_left_to_a_later_one(
-    parent: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(cleanup._UNDO, IMAGE, lambda image_id: False)
-    with cleanup.open_space(str(parent)) as space:
-        space.note(IMAGE, IMAGE_ID)
-    assert (IMAGE, IMAGE_ID) in space.open_notes()
-    shutil.rmtree(parent / space.name)
 
 
 def test_name_that_is_there_is_not_taken(

@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
 
-from kiwi_stackbuild_plugin.description.package_changes import PackageChanges
-from kiwi_stackbuild_plugin.description.packages import Package
+from kiwi_stackbuild_plugin.packages.changes import PackageChanges
+from kiwi_stackbuild_plugin.packages.database import Package
 from kiwi_stackbuild_plugin.stash.chain import ChainLink, chain_document, format_chain, read_chain
 from kiwi_stackbuild_plugin.stash.layers import LayerContent
 

@@ -13,7 +13,6 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.stash.prune import (
     PruneRequest, Rules, Version, apply_rules, find_versions, prune
 )
-from kiwi_stackbuild_plugin.storage.removal import disk_usage, own_layers
 
 
 def layer(letter: str) -> str:
@@ -107,27 +106,6 @@ def test_unnamed_ones_are_kept_by_no_rule() -> None:
     named, unnamed = daily(2)
     unnamed = Version('small', (), unnamed.info)
     assert list(apply_rules([unnamed, named], Rules(5, 5))) == [named.info.image_id]
-
-
-def test_layers_that_only_go_with_the_last_image() -> None:
-    one, two, three = (image(layers, layers=layers) for layers in ('a', 'ab', 'ac'))
-    assert own_layers([one], [two, three]) == {}
-    assert own_layers([two], [one, three]) == {chain('ab'): '/layers/ab'}
-    assert own_layers([one, two, three], []) == {
-        chain('a'): '/layers/a', chain('ab'): '/layers/ab', chain('ac'): '/layers/ac'
-    }
-    # the same diff on another base is another layer
-    assert own_layers([image('xb', layers='xb')], [two]) == {
-        chain('x'): '/layers/x', chain('xb'): '/layers/xb'
-    }
-
-
-def test_disk_usage_counts_hard_links_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    top = tmp_path_factory.mktemp('layer')
-    (top / 'a').write_bytes(bytes(range(256)) * 64)
-    alone = disk_usage(str(top))
-    (top / 'b').hardlink_to(top / 'a')
-    assert 0 < alone == disk_usage(str(top))
 
 
 @pytest.mark.parametrize('last, weekly, said', [
