@@ -166,8 +166,10 @@ def check_docker(text: str, option: str, tag: str = '') -> str:
     try:
         target = parse_reference(text[len('docker://'):], option)
     except KiwiStashArgumentInvalid as issue:
+        said = issue.summary
+        reason = said.partition(_NO_REFERENCE)[2] or said.partition(': ')[2]
         raise KiwiStashArgumentInvalid(
-            f'{option} {text!r}: {issue.summary.partition(_NO_REFERENCE)[2] or issue.summary}', issue.hint
+            f'{option} {text!r}: {reason}', issue.hint
         ) from None
     if not target.host:
         raise KiwiStashArgumentInvalid(
