@@ -191,3 +191,12 @@ def test_function_length(path: Path) -> None:
         and (length := (node.end_lineno or 0) - node.lineno + 1) > FUNCTION_LIMIT
     ]
     assert not wrong
+
+
+def test_unit_tests_mirror_the_modules() -> None:
+    """tree/delta.py has test/unit/tree/delta_test.py; at least 85 of 100 have one."""
+    without = [
+        name for name in sorted(set(MODULES) - GROUND)
+        if not (ROOT / f'test/unit/{name.replace(".", "/")}_test.py').exists()
+    ]
+    assert len(without) <= 0.15 * len(MODULES), without
