@@ -77,11 +77,9 @@ def test_sections_that_kiwi_takes(text: str, has: bool) -> None:
      '<packages type=image><package name=a arch=vax x=2/></packages>',
      '<packages type=image><package name=a arch=vax x=2/></packages>'),
     # what the extension names itself stays for that
-    ('<packages type=image><package name=a arch=vax/><package name=a/></packages>',
-     f'<packages type=image><package name=a arch=vax x=2/>'
-     f'<package name=a arch={HERE}/></packages>',
-     f'<packages type=image><package name=a arch=vax x=2/>'
-     f'<package name=a arch={HERE}/></packages>'),
+    (f'<packages type=image><package name=a x=1/><package name=a arch={HERE}/></packages>',
+     f'<packages type=image><package name=a arch={HERE} x=2/><package name=a x=3/></packages>',
+     f'<packages type=image><package name=a x=3/><package name=a arch={HERE} x=2/></packages>'),
     # a set without elements
     ('', '<packages type=image/>', '<packages type=image/>'),
     ('<packages type=image><package name=a/></packages>', '<packages type=image/>',

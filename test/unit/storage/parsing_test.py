@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON, YAML and times of strangers: a value, or one of our errors."""
+"""JSON and times of strangers: a value, or one of our errors."""
 from __future__ import annotations
 
 import json
