@@ -31,9 +31,11 @@ class ContentComparer:
         one = open_below(self.one_fd, path, flags)
         try:
             two = open_below(self.two_fd, other or path, flags)
-        except FileNotFoundError:
+        except OSError as issue:
             os.close(one)
-            return False
+            if isinstance(issue, FileNotFoundError):
+                return False
+            raise
         self.compared_files += 1
         try:
             return self._same(one, two)

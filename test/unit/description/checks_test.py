@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Sequence
@@ -14,10 +13,9 @@ from kiwi.xml_state import XMLState
 
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import join_bootstrap, skip_bootstrap
 from kiwi_stackbuild_plugin.description.checks import check_architecture, check_packages
-from kiwi_stackbuild_plugin.description.facts import BaseFacts, join_facts, read_facts
+from kiwi_stackbuild_plugin.description.facts import BaseFacts
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image.image import ImageInfo
-from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 TEXT = '''<image schemaversion="7.4" name="x">
   <description type="system">
@@ -51,41 +49,6 @@ def state_of(tmp_path: Path, *changes: Sequence[str]) -> Any:
         text = text.replace(old, new)
     (tmp_path / 'config.xml').write_text(text)
     return XMLState(XMLDescription(str(tmp_path / 'config.xml')).load())
-
-
-def tree(tmp_path: Path, *programs: str, release: str = '') -> int:
-    root = tmp_path / 'root'
-    for directory in ('usr/bin', 'usr/lib', 'etc'):
-        (root / directory).mkdir(parents=True)
-    (root / 'bin').symlink_to('usr/bin')
-    for name in programs:
-        (root / 'usr/bin' / name).write_text('')
-    if release:
-        (root / 'usr/lib/os-release').write_text(release)
-        (root / 'etc/os-release').symlink_to('../usr/lib/os-release')
-    return open_tree(str(root))
-
-
-def test_facts_of_a_debian(tmp_path: Path) -> None:
-    fd = tree(
-        tmp_path, 'dpkg', 'apt-get',
-        release='# x\nID=debian\nID_LIKE="a b"\nVERSION_CODENAME=bookworm\nBAD="\n'
-    )
-    assert read_facts(fd) == BaseFacts(
-        frozenset({'apt'}), frozenset({'deb'}), 'debian', ('a', 'b'), 'bookworm'
-    )
-    os.close(fd)
-
-
-def test_facts_of_an_empty_tree_and_of_one_with_links(tmp_path: Path) -> None:
-    fd = tree(tmp_path, 'dnf', 'dnf-3', 'rpm')
-    (tmp_path / 'root/etc/os-release').symlink_to('/etc/os-release')
-    facts = read_facts(fd)
-    os.close(fd)
-    assert facts.managers == {'dnf', 'dnf4'} and facts.formats == {'rpm'}
-    assert facts.distribution == ''
-    assert join_facts([facts, DEBIAN]).managers == {'dnf', 'dnf4', 'apt'}
-    assert join_facts([facts, DEBIAN]).distribution == ''
 
 
 def test_a_base_with_the_package_manager(

@@ -11,18 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
-from trees import describe, make_root
 
 from kiwi_stackbuild_plugin.description import names
-from kiwi_stackbuild_plugin.description.description import read_root_description
-from kiwi_stackbuild_plugin.description.extended import link_beside
-from kiwi_stackbuild_plugin.description.extension import Extension
 from kiwi_stackbuild_plugin.description.names import (
     Kind, applying, find_names, guard_names, host_scripts, refuse_includes
 )
 from kiwi_stackbuild_plugin.description.schema import RNG, kiwi_schema
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 #: '@' stands for a name
 PLACES = {
@@ -227,95 +222,6 @@ def test_all_that_speaks_of_files_in_the_schema_is_known() -> None:
     }
     assert len(spoken) > 20
     assert sorted(spoken - known - NO_NAMES - {None}) == []
-
-
-@pytest.fixture
-def user(tmp_path: Path) -> Path:
-    """Give a directory of a user, with all that can stand in one."""
-    place = tmp_path / 'user/d/web'
-    (place / 'root/etc').mkdir(parents=True)
-    for path in ('../common/x.tar', '../common/deep/y', '../../far/z', 'plain', 'sub/a', '../n'):
-        (place / path).parent.mkdir(parents=True, exist_ok=True)
-        (place / path).write_text(path)
-    (place / 'shared').symlink_to('../common')
-    (place / 'absolute').symlink_to(tmp_path / 'user/far')
-    (place / 'nowhere').symlink_to('nothing')
-    (place / 'config.xml').symlink_to('../common/x.tar')
-    (place / 'web.kiwi').write_text('')
-    (tmp_path / 'user/d/config.sh').write_text('#!/bin/sh\n')
-    (tmp_path / 'user/d/config.sh').chmod(0o755)
-    (place / 'config.sh').symlink_to('../config.sh')
-    os.mkfifo(place / 'fifo')
-    return place
-
-
-@pytest.mark.parametrize('name', [
-    'plain', 'sub/a', 'shared/x.tar', 'shared/../n', 'absolute/z', '../common/x.tar',
-    '../common/deep/y', '../../far/z', './../common/x.tar', '../web/plain', '../n',
-    '../../d/common/x.tar', '../../d/web/sub/a', '../../../user/far/z', 'root', 'config.sh',
-    '../' * 30 + 'etc/hostname'
-])
-def test_names_lead_to_the_same_files_as_in_the_users_directory(
-    tmp_path: Path, user: Path, name: str
-) -> None:
-    before = describe(tmp_path / 'user')
-    extension = Extension(
-        str(user / 'web.kiwi'), True, image(PLACES['archive'].replace('@', name))
-    )
-    made = link_beside(extension, str(tmp_path / 'out'))
-    ours, theirs = os.path.join(made, name), user / name
-    if name == 'config.sh':
-        assert not os.path.islink(ours) and os.access(ours, os.X_OK)
-    else:
-        assert os.path.samefile(ours, theirs)
-    assert not {'config.xml', 'web.kiwi', 'nowhere'} & set(os.listdir(made))
-    assert describe(tmp_path / 'user') == before
-
-
-def test_a_directory_above_is_there_as_a_whole(tmp_path: Path, user: Path) -> None:
-    extension = Extension(str(user / 'web.kiwi'), True, image(
-        '<repository><source path="this://.."/></repository>'
-    ))
-    made = link_beside(extension, str(tmp_path / 'out'))
-    assert sorted(os.listdir(os.path.join(made, '..'))) == sorted(os.listdir(user / '..'))
-
-
-def test_what_no_directory_can_be_is_refused(tmp_path: Path, user: Path) -> None:
-    high = Extension(str(user / 'web.kiwi'), True, image(f'<archive name="{"../" * 99}x"/>'))
-    with pytest.raises(KiwiStashDescriptionInvalid, match='leads up 99'):
-        link_beside(high, str(tmp_path / 'out'))
-    os.mkfifo(user / 'disk.sh')
-    with pytest.raises(KiwiStashDescriptionInvalid, match='no regular file'):
-        link_beside(Extension(str(user / 'web.kiwi'), True, image('')), str(tmp_path / 'two'))
-
-
-@pytest.mark.parametrize(('text', 'named'), [
-    ('<repository customize="fix.sh"/>', ["'fix.sh' (repository customize) beside"]),
-    ('<repository customize="there.sh"/>', []),
-    ('<repository customize="link.sh/x"/>', ["'link.sh/x' (repository customize)"]),
-    ('<repository profiles="no" customize="fix.sh"/>', []),
-    ('<repository><source path="this://repo"/></repository>', ["'repo' (source path) beside"]),
-    ('<repository><source path="dir:///srv/repo"/></repository>',
-     ["'/srv/repo' (source path) of this machine"]),
-    ('<packages type="image"><archive name="../common/there.sh"/></packages>', []),
-    ('<packages type="image"><archive name="x.tar"/></packages>', ["'x.tar' (archive name)"]),
-    ('<repository><source path="http://h/r"/></repository>', []),
-])
-def test_what_a_stash_will_not_have_is_named(
-    tmp_path: Path, text: str, named: List[str]
-) -> None:
-    root = make_root(tmp_path / 'root')
-    (root / 'image/config.xml').write_text(f'<image name="a">{text}</image>')
-    (root / 'image/there.sh').write_text('')
-    (root / 'image/link.sh').symlink_to('/usr/bin')
-    fd = open_tree(str(root))
-    try:
-        found = read_root_description(fd)
-    finally:
-        os.close(fd)
-    assert found is not None and len(found.elsewhere) == len(named)
-    for line, start in zip(found.elsewhere, named):
-        assert line.startswith(start)
 
 
 def test_scripts_that_kiwi_runs_on_the_host_are_told(tmp_path: Path) -> None:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any, Dict
 
 import pytest
 
-from kiwi_stackbuild_plugin.description import origin
 from kiwi_stackbuild_plugin.image.image import (
     encode, info_from_inspect, make_config, make_manifest, oci_architecture, oci_descriptor
 )
-from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 
 def test_first_and_further_configs() -> None:
@@ -62,45 +58,6 @@ def test_inspected_images() -> None:
         'Id': 'b' * 64, 'RepoTags': ['x:1'], 'Size': 5, 'RootFS': {'Layers': ['d']}
     })
     assert (info.image_id, info.display_name, info.layers) == ('b' * 64, 'x:1', ('d',))
-
-
-def test_record_is_believed_only_where_it_was_written(tmp_path: Path) -> None:
-    root = tmp_path / 'root'
-    (root / 'image').mkdir(parents=True)
-    os.utime(root / 'image', ns=(5, 7))
-    fd = open_tree(str(root))
-    moment = origin.take_moment(fd)
-    assert moment is not None
-    origin.write_origin(fd, 'a' * 64, 'name', 'digest', moment)
-    assert os.listdir(root / 'image') == ['stash.json']
-    assert (root / 'image').stat().st_mtime_ns == 7
-    found = origin.read_origin(fd)
-    assert found is not None and (found.image, found.moment) == ('a' * 64, moment)
-    assert origin.trusted_moment(found, fd, origin.take_moment(fd)) == moment
-    assert origin.trusted_moment(found, fd, moment - 1) is None, 'the clock was set back'
-    assert origin.trusted_moment(found, fd, None) is None
-    copy = tmp_path / 'copy'
-    copy.mkdir()
-    copy_fd = open_tree(str(copy))
-    assert origin.trusted_moment(found, copy_fd, moment + 1) is None
-    assert origin.take_moment(copy_fd) is None, 'it has no image/'
-    origin.write_origin(copy_fd, 'a' * 64, '', '', None)
-    assert origin.read_origin(copy_fd) is None
-    os.close(fd)
-    os.close(copy_fd)
-
-
-@pytest.mark.parametrize('text', [
-    '', '[]', '{}', '{"image": 1}', '\xff', '[' * 100_000,
-    '{"image":"x","name":"","digest":"","moment":1,"device":1,"inode":1}',
-    '{"image":"x","name":"","digest":"","moment":1e999,"device":1,"inode":1}'
-])
-def test_records_of_strangers_are_passed_over(tmp_path: Path, text: str) -> None:
-    (tmp_path / 'image').mkdir()
-    (tmp_path / 'image/stash.json').write_text(text)
-    fd = open_tree(str(tmp_path))
-    assert origin.read_origin(fd) is None
-    os.close(fd)
 
 
 def test_documents_are_written_in_one_way() -> None:

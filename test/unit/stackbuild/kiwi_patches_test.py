@@ -12,11 +12,8 @@ import pytest
 from kiwi.package_manager import PackageManager
 from kiwi.repository.apt import RepositoryApt
 
-from kiwi_stackbuild_plugin.description import facts as facts_module
-from kiwi_stackbuild_plugin.description.facts import is_bootstrapped
+from kiwi_stackbuild_plugin.description.facts import MANAGERS
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import without_bootstrap
-from kiwi_stackbuild_plugin.description.facts import MANAGERS, read_facts
-from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 #: kiwi 10 and later tell dnf4 and dnf5 apart
 TELLS_DNF = find_spec('kiwi.package_manager.dnf4') is not None
@@ -84,30 +81,6 @@ def test_programs_are_those_that_this_kiwi_calls(
     for number, program in enumerate(MANAGERS[name][1]):
         root = make_tree(tmp_path / str(number), [program, 'rpm', 'dpkg'])
         assert {words[0] for words in install(name, root, called)} == {program}
-
-
-@pytest.mark.parametrize(('programs', 'ten', 'nine'), [
-    # in a root: what is there for kiwi 10 and 11, and for kiwi 9
-    (['dnf5', 'dnf -> dnf5'], {'dnf5'}, {'dnf', 'dnf4', 'dnf5'}),
-    (['dnf-3', 'dnf -> dnf-3'], {'dnf', 'dnf4'}, {'dnf', 'dnf4'}),
-    (['dnf-3', 'dnf4 -> dnf-3'], {'dnf', 'dnf4'}, set()),
-    (['dnf'], set(), {'dnf', 'dnf4'}),
-    (['dnf4'], {'dnf', 'dnf4'}, set()),
-    (['dnf -> /usr/bin/nowhere', 'dnf-3 -> nowhere'], set(), set()),
-    (['microdnf -> dnf5', 'dnf5'], {'dnf5', 'microdnf'}, {'dnf5', 'microdnf'}),
-    (['zypper -> /bin/zypper.real', 'zypper.real'], {'zypper'}, {'zypper'}),
-    (['zypper -> ../../../../../bin/sh'], set(), set()),
-    (['zypper -> zypper'], set(), set()),
-])
-def test_managers_that_a_root_has(
-    tmp_path: Path, programs: List[str], ten: object, nine: object
-) -> None:
-    fd = open_tree(str(make_tree(tmp_path, [*programs, 'rpm'])))
-    facts = read_facts(fd)
-    os.close(fd)
-    assert facts.managers == (ten if TELLS_DNF else nine)
-    assert facts_module.MANAGERS.keys() >= facts.managers
-    assert all(is_bootstrapped(facts, name) for name in facts.managers)
 
 
 def test_pacman_reads_the_repositories_first(tmp_path: Path, called: Path) -> None:

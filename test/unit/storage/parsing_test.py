@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON and YAML of strangers: a value, or one of our errors."""
+"""JSON of strangers: a value, or one of our errors."""
 from __future__ import annotations
 
 import json
@@ -9,7 +9,7 @@ from typing import Any, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.description.description import EXCLUDE_FILES, read_excludes
+from kiwi_stackbuild_plugin.description.description import EXCLUDE_FILES
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )
@@ -96,26 +96,6 @@ def test_config_of_a_base_is_written_again(text: str) -> None:
     assert json.loads(encode({'a': text}).decode('utf-8', 'surrogateescape')) == {'a': text}
 
 
-def excludes(tree: Path, data: bytes) -> List[str]:
-    """Return what a tree with such a file leaves out."""
-    (tree / 'image').mkdir(exist_ok=True)
-    (tree / 'image/exclude_files.yaml').write_bytes(data)
-    fd = os.open(tree, os.O_RDONLY)
-    try:
-        return read_excludes(fd, EXCLUDE_FILES[0])
-    finally:
-        os.close(fd)
-
-
-@pytest.mark.parametrize(('data', 'patterns'), [
-    (b'exclude:\n  - /usr/share/*.txt\n  - boot\n', ['usr/share/*.txt', 'boot']),
-    (b'exclude: []', []), (b'exclude:', []), (b'exclude: usr', []), (b'other: 1', []),
-    ('exclude: ["ä"]'.encode(), ['ä'])
-])
-def test_exclude_file(tmp_path: Path, data: bytes, patterns: List[str]) -> None:
-    assert excludes(tmp_path, data) == patterns
-
-
 def test_stash_with_an_exclude_file_that_is_none_is_not_built(tmp_path: Path) -> None:
     """kiwi would end in a traceback, after all the work."""
     tree = tmp_path / 'tree'
@@ -128,21 +108,3 @@ def test_stash_with_an_exclude_file_that_is_none_is_not_built(tmp_path: Path) ->
         with pytest.raises(KiwiStashDescriptionInvalid, match='not a list of patterns'):
             copy_stashed(Step(ImageInfo('f' * 64), str(tree)), str(tmp_path))
         file.unlink()
-
-
-LAUGHS = b'a: &a {k: v}\n' + b''.join(
-    b'%c: &%c {<<: [*%c, *%c]}\n' % (name, name, name - 1, name - 1) for name in range(98, 123)
-)
-
-
-@pytest.mark.parametrize('data', [
-    b'', b'{', b'- usr', b'usr', b'5', b'exclude: [5]', b'exclude: [[usr]]', b'exclude: [null]',
-    b'exclude: [{a: b}]', b'exclude: ["a\\0b"]', b'exclude: [2001-01-01]', b'exclude: ["\xff"]',
-    b'\xff\xfee\0', b'!!python/object/apply:os.system ["false"]', b'exclude: !!int ""',
-    b'exclude: [!!timestamp x]', b'exclude: [!!bool x]', b'exclude: [!unknown x]', LAUGHS,
-    b'exclude: &a [*a]', b'? [a]\n: b', b'[' * 100_000, b'exclude: [' + b'9' * 5000 + b']',
-    b'#' * 300_000, b'--- {}\n--- {}', b'exclude: [!!float x]', b'!!set {a, b}'
-], ids=lambda data: ascii(data[:30]))
-def test_exclude_file_that_is_none(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(KiwiStashDescriptionInvalid, match=r'exclude_files\.yaml: not a list'):
-        excludes(tmp_path, data)

@@ -2,22 +2,18 @@
 """The process that scans ahead: same entries, errors, an early end, no trace."""
 from __future__ import annotations
 
-import io
-import marshal
 import os
 import re
 import select
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Set
 
 import pytest
 from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
-from kiwi_stackbuild_plugin.tree import ahead as ahead_module, rows, worker
+from kiwi_stackbuild_plugin.tree import ahead as ahead_module
 from kiwi_stackbuild_plugin.tree.ahead import ScanAhead, read_ahead, scan_ahead
 from kiwi_stackbuild_plugin.tree.opening import open_tree
-from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan, scan_rows, sort_key
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan, sort_key
 from trees import make_root
 
 
@@ -64,38 +60,12 @@ def test_failure_of_the_scan_reaches_us(big_root: int) -> None:
     os.close(closed)
 
 
-def test_failure_comes_after_what_was_found(big_root: int) -> None:
-    def failing() -> object:
-        yield from list(scan_rows(big_root))[:600]
-        raise PermissionError(13, 'not for you')
-
-    stream = io.BytesIO()
-    rows.send(stream, failing())  # type: ignore[arg-type]
-    stream.seek(0)
-    entries = rows.receive(stream.read(4), stream)
-    assert len([next(entries) for _ in range(512)]) == 512
-    with pytest.raises(PermissionError, match='not for you'):
-        list(entries)
-
-
 def test_child_that_cannot_start_costs_only_the_lead(
     big_root: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ahead_module, '_PROGRAM', 'import os; os._exit(3) # %s')
     ahead = [entry.path for entry in scan_ahead(big_root)]
     assert ahead == [entry.path for entry in scan(big_root)]
-
-
-@pytest.mark.parametrize('cut', [
-    1, rows.LENGTH - 1, rows.LENGTH, rows.LENGTH + 1, -1, -9, -20
-])
-def test_child_that_dies_within_a_batch_is_an_error(big_root: int, cut: int) -> None:
-    """What was sent ends in a length, after one, or within what it announces."""
-    stream = io.BytesIO()
-    rows.send(stream, list(scan_rows(big_root))[:600])
-    sent = io.BytesIO(stream.getvalue()[:cut])
-    with pytest.raises(rows.Truncated):
-        list(rows.receive(sent.read(rows.LENGTH), sent))
 
 
 @pytest.mark.parametrize(('end', 'told'), [
@@ -170,30 +140,6 @@ def test_scan_that_nobody_wants_leaves_no_process(big_root: int) -> None:
     ahead.close()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
-
-
-def test_reading_ahead_touches_regular_files_only_and_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tmp_path / 'root'
-    (root / 'below/deep').mkdir(parents=True)
-    os.mkfifo(root / 'below/fifo')
-    (tmp_path / 'outside').write_bytes(b'x' * 8192)
-    os.symlink(tmp_path / 'outside', root / 'link')
-    for number in range(50):
-        (root / f'below/deep/{number}').write_bytes(b'x' * 8192)
-    fd = open_tree(str(root))
-    opened: Set[bytes] = set()
-    monkeypatch.setattr(worker, '_ask_for', opened.add)
-    read_end, write_end = os.pipe()
-    os.write(write_end, marshal.dumps((fd, os.getppid())))
-    os.close(write_end)
-    monkeypatch.chdir(tmp_path)
-    with open(read_end, 'rb') as job:
-        monkeypatch.setattr(worker.sys, 'stdin', SimpleNamespace(buffer=job))
-        worker.warm()
-    assert opened == {b'./below/deep/%d' % number for number in range(50)}
-    os.close(fd)
 
 
 def test_reading_ahead_brings_files_into_the_page_cache(tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ from typing import Any, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.tree import scan as module
 from kiwi_stackbuild_plugin.tree.entry import Entry
-from kiwi_stackbuild_plugin.tree.opening import open_below, open_tree, working_directory
+from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, read_xattrs, scan, sort_key
 from trees import describe
 from zoo import make_deep, make_zoo, write
@@ -172,46 +171,6 @@ def test_host_attributes_are_not_content(
     monkeypatch.setattr(os, 'listxattr', broken)
     with pytest.raises(OSError, match='broken disk'):
         read_xattrs(os.fsencode(path))
-
-
-@pytest.mark.parametrize('name, why', [
-    ('missing', 'No such file'), ('file', 'Not a directory')
-])
-def test_root_must_be_a_directory(tmp_path: Path, name: str, why: str) -> None:
-    write(tmp_path / 'file', b'')
-    with pytest.raises(KiwiStashRootInvalid, match=why):
-        open_tree(str(tmp_path / name))
-
-
-def test_nothing_is_opened_through_a_link(tmp_path: Path) -> None:
-    write(tmp_path / 'outside/file', b'')
-    write(tmp_path / 'root/d/file', b'')
-    (tmp_path / 'root/link').symlink_to(tmp_path / 'outside')
-    (tmp_path / 'root/d/link').symlink_to('file')
-    fd = open_tree(str(tmp_path / 'root'))
-    for path in (b'link/file', b'd/link', b'../outside/file', b'd//file', b'd/..', b'd/'):
-        with pytest.raises(OSError):
-            open_below(fd, path, os.O_RDONLY)
-    os.close(open_below(fd, b'd/file', os.O_RDONLY))
-    os.close(open_below(fd, b''))
-    os.close(fd)
-
-
-def test_working_directory_is_given_back(tmp_path: Path) -> None:
-    gone = tmp_path / 'gone'
-    gone.mkdir()
-    before, fd = os.getcwd(), open_tree(str(tmp_path))
-    try:
-        with working_directory(fd):
-            assert os.getcwd() == str(tmp_path)
-        assert os.getcwd() == before
-        os.chdir(gone)
-        gone.rmdir()
-        with working_directory(fd):
-            assert os.getcwd() == str(tmp_path)
-    finally:
-        os.chdir(before)
-        os.close(fd)
 
 
 def test_deep_tree_takes_few_open_files(tmp_path: Path) -> None:

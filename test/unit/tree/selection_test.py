@@ -10,7 +10,6 @@ from typing import Any, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan
@@ -80,29 +79,6 @@ def test_what_no_layer_holds_is_reported(tmp_path: Path) -> None:
     assert why == 'the path has 2100 bytes, the storage takes 2097'
     assert not any(part.startswith(b'.wh.d') for part in kept)
     assert {b'.wh', b'a', b'zero-block'} <= set(kept)
-
-
-def test_contents_are_compared(tmp_path: Path) -> None:
-    for side in ('one', 'two'):
-        write(tmp_path / side / 'same', bytes(3 << 20))
-        write(tmp_path / side / 'other', side.encode())
-        write(tmp_path / side / 'tail', bytes(3 << 20) + side.encode())
-    write(tmp_path / 'one/longer', b'12')
-    write(tmp_path / 'two/longer', b'1')
-    write(tmp_path / 'one/gone', b'')
-    write(tmp_path / 'one/kind', b'')
-    os.mkfifo(tmp_path / 'two/kind')
-    one, two = (open_tree(str(tmp_path / side)) for side in ('one', 'two'))
-    compare = ContentComparer(one, two)
-    before = len(os.listdir('/proc/self/fd'))
-    assert [compare(name) for name in (
-        b'same', b'other', b'tail', b'longer', b'gone', b'kind'
-    )] == [True, False, False, False, False, False]
-    assert compare.compared_files == 5
-    assert compare.compared_bytes >= 6 << 20
-    assert len(os.listdir('/proc/self/fd')) == before
-    os.close(one)
-    os.close(two)
 
 
 def test_patterns_match_whole_paths() -> None:
