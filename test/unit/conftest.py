@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import kiwi.kiwi
 import pytest
 from kiwi.cli import Cli
+from stored_images import StoredImages, make_stored_images
+
+from kiwi_stackbuild_plugin.host.workspace import Workspace
 
 Kiwi = Callable[..., int]
 
@@ -61,3 +65,16 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.format_json', 'json {}'.format)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.format_table', 'table {}'.format)
     return made
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredImages:
+    """Give an empty storage with a podman and a skopeo of its own."""
+    return make_stored_images(tmp_path / 'storage', monkeypatch)
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    """Give a workspace whose notes nobody undoes."""
+    (tmp_path / 'space').mkdir()
+    return Workspace(str(tmp_path / 'space'))
