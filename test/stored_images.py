@@ -27,9 +27,12 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 _HEAD = '''#!{python} -SE
 import json, os, sys
 S = {where!r}
-args = sys.argv[1:]
+args = [word for word in sys.argv[1:] if not word.startswith('--tmpdir=')]
 with open(S + '/log', 'a') as log:
     log.write(' '.join([os.path.basename(sys.argv[0]), *args]) + '\\n')
+for word in args:
+    if os.path.exists(S + '/fail-' + word.replace('/', '_')):
+        sys.exit('Error: told to fail')
 with open(S + '/images') as stream:
     images = json.load(stream)
 
@@ -118,6 +121,9 @@ elif 'copy' in args and place:
         if word.startswith('--digestfile='):
             with open(word[13:], 'w') as out:
                 out.write(digest)
+elif 'delete' in args:
+    images.remove(find(place))
+    keep()
 elif 'copy' in args:
     with open(args[-1].split(':')[1], 'w') as out:
         out.write(' '.join(args[-2:]))
@@ -167,6 +173,10 @@ class StoredImages:
             line for line in (self.where / 'log').read_text().splitlines()
             if set(words) <= set(line.split())
         ]
+
+    def fail(self, word: str) -> None:
+        """Let each call with this word fail."""
+        (self.where / f'fail-{word}').touch()
 
     def infos(self) -> List[ImageInfo]:
         """Return all images."""
