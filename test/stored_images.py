@@ -57,7 +57,9 @@ if args[:2] == ['image', 'inspect']:
     if None in found:
         unknown(args[3])
 elif args[:2] == ['image', 'mount']:
-    print(S + '/trees/' + args[2])
+    # that of its newest layer, unless it has one of its own
+    places = [S + '/trees/' + name for name in (args[2], find(args[2])['RootFS']['Layers'][-1])]
+    print(next(path for path in places if os.path.isdir(path)))
 elif args[0] == 'images':
     wanted = [word[6:] for word in args if word.startswith('label=')]
     for one in images:
@@ -163,9 +165,9 @@ class StoredImages:
         ]}))
         return info_from_inspect(document)
 
-    def tree(self, image_id: str) -> Path:
-        """Return where an image is mounted."""
-        return self.where / 'trees' / image_id
+    def tree(self, name: str) -> Path:
+        """Return where an image is mounted, or those with this newest layer."""
+        return self.where / 'trees' / name
 
     def calls(self, *words: str) -> List[str]:
         """Return the calls with all these words, in their order."""

@@ -74,7 +74,9 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredImages:
 
 
 @pytest.fixture
-def space(tmp_path: Path) -> Workspace:
+def space(tmp_path: Path) -> Iterator[Workspace]:
     """Give a workspace whose notes nobody undoes."""
     (tmp_path / 'space').mkdir()
-    return Workspace(str(tmp_path / 'space'))
+    space = Workspace(str(tmp_path / 'space'))
+    with space.held:
+        yield space

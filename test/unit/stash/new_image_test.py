@@ -185,4 +185,3 @@ def test_image_of_a_given_moment_may_be_there(
             {'number': str(number * copies // 2)}
         ), space, str(layout)))
     assert (len(made), len(stored.calls('copy'))) == (copies, copies)
-    space.held.close()

@@ -14,9 +14,7 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.host.text import age_of, human_age, parse_moment, utc
-from kiwi_stackbuild_plugin.image.image import ImageInfo, encode
-from kiwi_stackbuild_plugin.stackbuild.remembered import copy_stashed
-from kiwi_stackbuild_plugin.stackbuild.stacking import Step
+from kiwi_stackbuild_plugin.image.image import encode
 from kiwi_stackbuild_plugin.storage.parsing import (
     parse_config, parse_manifest, parse_remote_config, parse_remote_manifest,
     parse_tags
@@ -145,20 +143,6 @@ def excludes(tree: Path, data: bytes) -> List[str]:
 ])
 def test_exclude_file(tmp_path: Path, data: bytes, patterns: List[str]) -> None:
     assert excludes(tmp_path, data) == patterns
-
-
-def test_stash_with_an_exclude_file_that_is_none_is_not_built(tmp_path: Path) -> None:
-    """kiwi would end in a traceback, after all the work."""
-    tree = tmp_path / 'tree'
-    tree.mkdir()
-    (tree / 'image').mkdir()
-    (tree / 'image/config.xml').write_text('<image/>')
-    for name in EXCLUDE_FILES:
-        file = tree / os.fsdecode(name)
-        file.write_text('- usr')
-        with pytest.raises(KiwiStashDescriptionInvalid, match='not a list of patterns'):
-            copy_stashed(Step(ImageInfo('f' * 64), str(tree)), str(tmp_path))
-        file.unlink()
 
 
 LAUGHS = b'a: &a {k: v}\n' + b''.join(
