@@ -56,14 +56,27 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash.stash', made.append)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.export.export', made.append)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stackbuild.stackbuild.stackbuild', made.append)
+
     def remote(place: str, name: Optional[str], access: Any) -> Tuple[str, ...]:
         made.append((place, name, access))
         return (place, str(name))
+
+    def compare(*words: Any) -> Tuple[Any, ...]:
+        made.append(words)
+        return words
+
+    def prune(request: Any) -> str:
+        made.append(request)
+        return 'pruned'
 
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.list_stashes', listing)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.list_remote', remote)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.format_json', 'json {}'.format)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.format_table', 'table {}'.format)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.prune.prune', prune)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.diff.compare_images', compare)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.diff.difference_document', 'json {}'.format)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.diff.format_difference', 'table {}'.format)
     return made
 
 
