@@ -93,7 +93,7 @@ def test_changes_go_on_top(
     images = [
         stored.add(ONE, 'localhost/one:v1', layers=LAYERS[:1]),
         stored.add(TWO, 'localhost/two:v1', layers=LAYERS[:2], told=told(LAYERS[1], {
-            b'etc/new': Extra(-7), b'etc/os-release': Extra(sparse=True), b'': Extra(-9)
+            b'etc/new': Extra(-7), b'etc/os-release': Extra(-7), b'': Extra(-9)
         }, ROOT_MODE='0700'))
     ]
     with ExitStack() as stack:

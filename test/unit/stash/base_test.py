@@ -51,7 +51,9 @@ def found(
     return (base.info.image_id, base.why) if base else ('', '')
 
 
-def test_rules_in_their_order(space: Workspace, root_fd: int, stored: StoredImages) -> None:
+def test_rules_in_their_order(
+    space: Workspace, root: Path, root_fd: int, stored: StoredImages
+) -> None:
     """Each rule gives way to the one that is added after it."""
     assert found(space, root_fd) == ('', '')
     stored.add(ONE, 'localhost/small:v1', told=STASH)
@@ -60,6 +62,10 @@ def test_rules_in_their_order(space: Workspace, root_fd: int, stored: StoredImag
     )
     stored.add(TWO, 'localhost/small:v2', told=STASH)
     assert found(space, root_fd) == (TWO, 'the stash of the same name')
+    (root / 'image/imported_root').write_text(CONTAINER)
+    container = hashlib.sha256(CONTAINER.encode()).hexdigest()
+    stored.add(container)
+    assert found(space, root_fd) == (container, 'the root tree was derived from it')
     stored.add(THREE, 'docker.io/library/other:latest')
     write_record(root_fd, THREE, 'other', 'sha256:x', take_moment(root_fd))
     assert found(space, root_fd) == (THREE, 'the root tree came from it')
