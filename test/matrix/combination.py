@@ -17,7 +17,7 @@ from matrix.environments import (
 )
 
 UNIT_TESTS = (
-    'kiwi_call_test.py', 'tasks_test.py', 'tasks_usage_test.py', 'typer_plugin_test.py'
+    'stackbuild/kiwi_call_test.py', 'tasks', 'typer_plugin_test.py'
 )
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
 import kiwi.kiwi
 import pytest
 from kiwi.cli import Cli
+from stored_images import StoredImages, make_stored_images
+
+from kiwi_stackbuild_plugin.host.workspace import Workspace
 
 Kiwi = Callable[..., int]
 
@@ -52,12 +56,40 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash.stash', made.append)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.export.export', made.append)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stackbuild.stackbuild.stackbuild', made.append)
+
     def remote(place: str, name: Optional[str], access: Any) -> Tuple[str, ...]:
         made.append((place, name, access))
         return (place, str(name))
+
+    def compare(*words: Any) -> Tuple[Any, ...]:
+        made.append(words)
+        return words
+
+    def prune(request: Any) -> str:
+        made.append(request)
+        return 'pruned'
 
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.list_stashes', listing)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.list_remote', remote)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.format_json', 'json {}'.format)
     monkeypatch.setattr('kiwi_stackbuild_plugin.stash.stash_list.format_table', 'table {}'.format)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.prune.prune', prune)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.diff.compare_images', compare)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.diff.difference_document', 'json {}'.format)
+    monkeypatch.setattr('kiwi_stackbuild_plugin.stash.diff.format_difference', 'table {}'.format)
     return made
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoredImages:
+    """Give an empty storage with a podman and a skopeo of its own."""
+    return make_stored_images(tmp_path / 'storage', monkeypatch)
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Iterator[Workspace]:
+    """Give a workspace whose notes nobody undoes."""
+    (tmp_path / 'space').mkdir()
+    space = Workspace(str(tmp_path / 'space'))
+    with space.held:
+        yield space

@@ -16,7 +16,6 @@ from kiwi_stackbuild_plugin.layer.extras import (
     ROOT, Extra, Extras, amend, decode, encode, find_root_extra, split_xattrs, watch
 )
 from kiwi_stackbuild_plugin.layer.restore import restore_extras
-from kiwi_stackbuild_plugin.stackbuild.root_import import copy_tree
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import scan
 from trees import describe
@@ -190,24 +189,6 @@ def test_what_records_hold_is_told_from_what_they_do_not(
     plain = (ACL, ('system.posix_acl_default', b'a'))
     others = [pair for pair in xattrs if pair != ACL]
     assert split_xattrs((*plain, *others))[1] == left
-
-
-def test_what_cp_cannot_copy_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A value that is too large for one block of ext4; cp --archive is silent."""
-    (tmp_path / 'memory').mkdir()
-    subprocess.run(['mount', '-t', 'tmpfs', 'none', tmp_path / 'memory'], check=True)
-    try:
-        write(tmp_path / 'memory/tree/file', b'x')
-        os.setxattr(tmp_path / 'memory/tree/file', 'trusted.large', bytes(65000))
-        with caplog.at_level('WARNING', 'kiwi'):
-            copy_tree(str(tmp_path / 'memory/tree'), str(tmp_path / 'copy'))
-    finally:
-        subprocess.run(['umount', tmp_path / 'memory'], check=True)
-    assert (tmp_path / 'copy/file').read_bytes() == b'x'
-    kept = 'trusted.large' in os.listxattr(tmp_path / 'copy/file')
-    assert kept or 'trusted.large' in caplog.text
 
 
 def test_label_is_json_that_people_can_read() -> None:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any, List
 
 import pytest
 
-from kiwi_stackbuild_plugin.description.description import EXCLUDE_FILES
 from kiwi_stackbuild_plugin.host.errors import (
-    KiwiStashDescriptionInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
+    KiwiStashImageNotFound, KiwiStashToolFailed
 )
-from kiwi_stackbuild_plugin.image.image import ImageInfo, encode
-from kiwi_stackbuild_plugin.stackbuild.remembered import copy_stashed
-from kiwi_stackbuild_plugin.stackbuild.stacking import Step
+from kiwi_stackbuild_plugin.image.image import encode
 from kiwi_stackbuild_plugin.storage.parsing import (
     parse_config, parse_manifest, parse_remote_config, parse_remote_manifest,
     parse_tags
@@ -96,15 +91,3 @@ def test_config_of_a_base_is_written_again(text: str) -> None:
     assert json.loads(encode({'a': text}).decode('utf-8', 'surrogateescape')) == {'a': text}
 
 
-def test_stash_with_an_exclude_file_that_is_none_is_not_built(tmp_path: Path) -> None:
-    """kiwi would end in a traceback, after all the work."""
-    tree = tmp_path / 'tree'
-    tree.mkdir()
-    (tree / 'image').mkdir()
-    (tree / 'image/config.xml').write_text('<image/>')
-    for name in EXCLUDE_FILES:
-        file = tree / os.fsdecode(name)
-        file.write_text('- usr')
-        with pytest.raises(KiwiStashDescriptionInvalid, match='not a list of patterns'):
-            copy_stashed(Step(ImageInfo('f' * 64), str(tree)), str(tmp_path))
-        file.unlink()
