@@ -77,6 +77,10 @@ class IndexWriter:
             except (OSError, zstandard.ZstdError):
                 self._close()
 
+    def close(self) -> None:
+        """Let go of a file that is not kept."""
+        self._close()
+
     def _close(self) -> bool:
         """End the file; tell whether there was one, and it is whole."""
         stream, self._stream = self._stream, None

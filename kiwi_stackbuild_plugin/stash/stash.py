@@ -131,6 +131,7 @@ def stash(request: StashRequest) -> str:
             IndexWriter(os.path.join(space.path, 'index'), tree.exclusion),
             stack.enter_context(closing(ScanAhead(tree.fd, tree.exclusion)))
         )
+        stack.callback(job.index.close)
         base = resolve_base(
             Sources(space, Policy(access=request.access)), tree.fd, name,
             request.base, request.no_base, job.moment

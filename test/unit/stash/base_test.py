@@ -48,7 +48,9 @@ def found(
     space: Workspace, root_fd: int, explicit: Optional[str] = None, no_base: bool = False
 ) -> Tuple[str, str]:
     """Return ID and reason of the base of a stash small:v2."""
-    base = resolve_base(Sources(space), root_fd, 'small:v2', explicit, no_base, take_moment(root_fd))
+    base = resolve_base(
+        Sources(space), root_fd, 'small:v2', explicit, no_base, take_moment(root_fd)
+    )
     return (base.info.image_id, base.why) if base else ('', '')
 
 

@@ -2,7 +2,6 @@
 """The use case "stash" on small trees, from the request to what the storage has."""
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -28,10 +27,6 @@ from kiwi_stackbuild_plugin.stash.stash import StashRequest, stash
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 
-#: an index that is not kept is closed when nobody has it any more
-pytestmark = pytest.mark.filterwarnings('ignore:unclosed file:ResourceWarning')
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return make_root(tmp_path / 'root')
@@ -45,7 +40,6 @@ def temp_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(kiwi.defaults, 'TEMP_DIR', str(where))
     monkeypatch.delenv('SOURCE_DATE_EPOCH', raising=False)
     yield where
-    gc.collect()
     assert os.listdir(where) == []
 
 
