@@ -9,8 +9,11 @@ import os
 from pathlib import Path
 from typing import List, NamedTuple
 
+from kiwi.cli import Cli
 from trees import CONFIG, make_root
 
+#: kiwi 11 reads its command line with typer
+TYPER = hasattr(Cli, 'main')
 HEX = '0123456789abcdef' * 4
 BUILD = '--target-dir=@/new'
 
@@ -199,7 +202,10 @@ STACKBUILD: List[Case] = [
     Case('does not accept --nosuch', f'--stash=small|{BUILD}|--|--nosuch'),
     Case('--help cannot be passed on', f'--stash=small|{BUILD}|--|--help'),
     Case('does not accept --signing-key', f'--stash=small|{BUILD}|--|--signing-key'),
-    Case("'a' is no argument of stackbuild", f'--stash=small|{BUILD}|a'),
+    # docopt takes it for an argument for kiwi
+    *([] if TYPER else [
+        Case("'a' is no argument of stackbuild", f'--stash=small|{BUILD}|a')
+    ]),
     Case('podman and skopeo: not found', f'--stash=small|{BUILD}', 'PATH=@/empty'),
     Case("KIWI_STASH_TIMEOUT ''", f'--stash=small|{BUILD}', 'KIWI_STASH_TIMEOUT='),
 ]
@@ -218,4 +224,5 @@ USAGE = (
     'stash|--list|--root=@/root', 'stackbuild',
     'stackbuild|--stash=small', f'stackbuild|--stash|{BUILD}',
     f'stackbuild|--stash=small|{BUILD}|--nosuch', 'stash_list|a|b', 'stash_list|--nosuch',
+    *([f'stackbuild|--stash=small|{BUILD}|a'] if TYPER else []),
 )
