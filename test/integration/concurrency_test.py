@@ -163,7 +163,7 @@ def test_stash_while_stackbuild_reads_the_image(
     storage: Storage, root: Path, tmp_path: Path, fast: List[str]
 ) -> None:
     storage.kiwi('stash', '--root', str(root))
-    reached = slow(storage, tmp_path, 'cp', '*" --archive "*')
+    reached = slow(storage, tmp_path, 'cp', '*" --preserve=all "*')
     build = start(storage, [
         *fast, 'system', 'stackbuild', '--stash=small', f'--target-dir={tmp_path}/out'
     ])

@@ -68,7 +68,7 @@ def slow_tool(storage: Storage, tmp_path: Path, name: str, pattern: str) -> Path
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(('command', 'tool', 'word'), [
     ('stash', 'skopeo', 'copy'), ('stash', 'podman', 'mount'),
-    ('stackbuild', 'podman', 'mount'), ('stackbuild', 'cp', '--archive')
+    ('stackbuild', 'podman', 'mount'), ('stackbuild', 'cp', '--preserve=all')
 ])
 def test_interrupted_run_cleans_up_at_once(
     storage: Storage, root: Path, tmp_path: Path, number: signal.Signals,
