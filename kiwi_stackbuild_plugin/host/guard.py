@@ -21,7 +21,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 #: events with the paths among their arguments, and those of directories that
 #: they are relative to; the name itself is made or removed
 _NAMES: Dict[str, Tuple[Tuple[int, int], ...]] = {
-    'os.mkdir': ((0, 2),), 'os.remove': ((0, 1),), 'os.rmdir': ((0, 1),),
+    'os.remove': ((0, 1),), 'os.rmdir': ((0, 1),),
     # below it works with descriptors of directories
     'shutil.rmtree': ((0, 1),),
     'os.rename': ((0, 2), (1, 3)), 'os.link': ((1, 3),), 'os.symlink': ((1, 2),),
@@ -162,6 +162,13 @@ def _names(places: Tuple[Tuple[int, int], ...]) -> Callable[..., Iterator[Write]
     return find
 
 
+def _made(args: Tuple[Any, ...], root: str) -> Iterator[Write]:
+    """Give a directory that is made; one that is there stays as it is."""
+    for write in _names(((0, 2),))(args, root):
+        if not os.path.isdir(write.path):
+            yield write
+
+
 def _changed(directory: int) -> Callable[..., Iterator[Write]]:
     def find(args: Tuple[Any, ...], root: str) -> Iterator[Write]:
         if _is_from_here(args, 0, directory):
@@ -195,7 +202,7 @@ def _shell(args: Tuple[Any, ...], root: str) -> Iterator[Write]:
 
 
 _EVENTS: Dict[str, Callable[[Tuple[Any, ...], str], Iterator[Write]]] = {
-    'open': _opened,
+    'open': _opened, 'os.mkdir': _made,
     **{event: _names(places) for event, places in _NAMES.items()},
     **{event: _changed(directory) for event, directory in _CHANGES.items()},
     'subprocess.Popen': _command, 'os.posix_spawn': _command, 'os.exec': _command,

@@ -185,6 +185,13 @@ def _named(words: Sequence[str], directory: str) -> Iterator[Write]:
         yield Write(path, follow=path.endswith('/'))
 
 
+def _made(words: Sequence[str], directory: str) -> Iterator[Write]:
+    """Give directories that are made; those that are there stay as they are."""
+    for write in _named(words, directory):
+        if not os.path.isdir(os.path.join(directory, write.path)):
+            yield write
+
+
 def _placed(words: Sequence[str], directory: str) -> Iterator[Write]:
     """Give where cp, mv, ln or rsync put something.
 
@@ -317,6 +324,6 @@ def _umount(words: Sequence[str], directory: str) -> Iterator[Write]:
 
 _KNOWN: Dict[str, Callable[[Sequence[str], str], Iterator[Write]]] = {
     **dict.fromkeys(('cp', 'install', 'ln', 'mv', 'rsync'), _placed),
-    **dict.fromkeys(('mkdir', 'rm', 'rmdir', 'unlink'), _named),
+    **dict.fromkeys(('rm', 'rmdir', 'unlink'), _named), 'mkdir': _made,
     'dd': _dd, 'debootstrap': _debootstrap, 'mount': _mount, 'tar': _tar, 'umount': _umount,
 }

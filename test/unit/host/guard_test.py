@@ -105,6 +105,9 @@ INSIDE: Dict[str, Callable[[Path], object]] = {
     'the link itself': lambda r: os.remove(r / 'file'),
     'rename the link': lambda r: os.rename(r / 'dir', r / 'other'),
     'make': lambda r: (r / 'a/b/c').mkdir(parents=True),
+    # kiwi 11 makes each mount point: /var/run/dbus is there
+    'make what is there': lambda r: (r / 'dir/apt').mkdir(exist_ok=True),
+    'make what is there by a tool': lambda r: run('mkdir', '-p', r / 'dir/apt'),
     'reading': lambda r: (r / 'file').read_text(),
     'reading by tools': lambda r: run('cat', r / 'file'),
     'copy out of it': lambda r: run('cp', r / 'file', r / 'etc'),

@@ -29,7 +29,7 @@ def written(words: List[str], where: Path, root: str = '') -> Set[str]:
     (['rm', '-r', '-f', '@/r/etc/x'], '@/r/etc/x!'),
     (['rm', '-f', '@/r/etc/x/'], '@/r/etc/x/'),
     (['rmdir', '--ignore-fail-on-non-empty', '@/r/var'], '@/r/var!'),
-    (['mkdir', '-p', '@/r/var'], '@/r/var!'),
+    (['mkdir', '-p', '@/r/new'], '@/r/new!'), (['mkdir', '-p', '@/r/var'], ''),
     (['chmod', '644', '@/r/x'], '@/r/x'), (['touch', '@/r/x'], '@/r/x'),
     (['patch', '@/r/etc/fstab', '@/r/etc/fstab.patch'], '@/r/etc/fstab @/r/etc/fstab.patch'),
     (['/usr/bin/dd', 'if=@/r/a', 'of=@/r/b'], '@/r/b'),
