@@ -28,10 +28,12 @@ def tree(root: Path) -> Dict[bytes, Any]:
 
 
 def start(storage: Storage, *words: str) -> subprocess.Popen[bytes]:
-    """Start "kiwi-ng system <words>"."""
+    """Start "kiwi-ng system <words>"; no signal is ignored, as it is in a background job."""
     return subprocess.Popen(
-        [KIWI, '--temp-dir', str(storage.temp_dir), 'system', *words],
-        env=storage.environment, stdin=subprocess.DEVNULL,
+        [
+            'env', '--default-signal=INT,TERM,HUP', KIWI,
+            '--temp-dir', str(storage.temp_dir), 'system', *words
+        ], env=storage.environment, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
 
