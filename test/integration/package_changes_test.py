@@ -197,6 +197,9 @@ def test_fetched_image_that_another_run_has_mounted_stays(
         assert image_id in _images(storage)
     finally:
         holder.communicate()
+    # what could not be undone then is by the next run
+    diff(storage, 'small:v2', 'small:v2')
+    assert image_id not in _images(storage)
 
 
 def test_layers_of_a_stash(storage: Storage, three: Path) -> None:
