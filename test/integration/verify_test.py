@@ -111,6 +111,7 @@ def test_dry_run_tells_and_writes_nothing(storage: Storage, root: Path) -> None:
     )
     assert [re.sub(' +', ' ', line) for line in lines[start:]] == [
         'small:latest: a change of localhost/small:latest, nothing is stored',
+        'packages: 0 added, 0 removed, 0 updated',
         'D - usr/bin/link', 'D - usr/bin/tool2',
         'C 0 etc', 'C 7 etc/hostname', 'A 0 etc/line\\nfeed', 'A 5 etc/new',
         'C 0 usr/bin',
