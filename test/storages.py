@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
+from kiwi_forks import KiwiForks
+
 KIWI = os.environ.get('KIWI_NG') or str(Path(sys.executable).parent / 'kiwi-ng')
+FORKS = KiwiForks(KIWI)
 
 
 def make_storage(where: Path, driver: str = 'overlay') -> Dict[str, str]:
@@ -78,10 +81,14 @@ class Storage:
         wrapper: Sequence[str] = (), **more: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run "[wrapper] kiwi-ng [options] system <words>"."""
-        return self.run(
-            *wrapper, KIWI, '--temp-dir', str(self.temp_dir), *options, 'system', *words,
-            check=check, **more
-        )
+        argv = (KIWI, '--temp-dir', str(self.temp_dir), *options, 'system', *words)
+        environment = {**self.environment, **more.get('env', {})}
+        if wrapper or set(more) - {'env', 'cwd'} or not FORKS.can_run(environment):
+            return self.run(*wrapper, *argv, check=check, **more)
+        result = FORKS.run(argv, environment, more.get('cwd'))
+        if check:
+            assert result.returncode == 0, (argv, result.stdout, result.stderr)
+        return result
 
     def stashes(self, *words: str) -> List[Dict[str, Any]]:
         """Return what stash_list tells."""

@@ -39,7 +39,7 @@ def test_policy() -> None:
     (time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(time.time() - 3600)), True),
     (time.strftime('%Y-%m-%dT%H:%M:%S.123456789+00:00', time.gmtime()), True),
     ('2020-01-01T00:00:00Z', False), ('', False), ('yesterday', False)
-])
+], ids=['an hour ago', 'now', 'years ago', 'none', 'no time'])
 def test_age_of_an_image(created: str, fresh: bool) -> None:
     info = ImageInfo('0' * 64, created=created)
     check_age(info, 'x', Policy())
