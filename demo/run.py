@@ -24,11 +24,16 @@ sys.path.insert(0, str(HERE.parent / 'tools'))
 
 from apt_sources import MirrorUnavailable, find_repository
 from builtin_root import make_root
+import rpm_root
 from debian_root import RootPrepareFailed, prepare_root
+from rpm_repository import RepositoryFailed, cached_repository
+from rpm_root import RpmPlan
 from runtime_config import write_fast_config
 
 KIWI = str(Path(sys.executable).parent / 'kiwi-ng')
 CHANGED_FILE = 'etc/motd'
+BUILTIN = 'builtin'
+ROOTS = ('apt', *rpm_root.MANAGERS, BUILTIN)
 
 
 class DemoFailed(Exception):
@@ -120,26 +125,39 @@ def tree_size(root: str) -> str:
     return f'{size(sum(seen.values()))} in {count:,} entries'
 
 
-def prepare(root: str, builtin: bool) -> None:
-    """Build the root from the machine's package mirror, or from nothing."""
+def prepare(root: str, kind: str) -> None:
+    """Build the root from the machine's package mirror, or from nothing.
+
+    :param kind: one of ROOTS
+    """
     start = time.monotonic()
     try:
-        if builtin:
-            raise MirrorUnavailable('--builtin')
-        source = find_repository()
+        if kind == BUILTIN:
+            raise MirrorUnavailable('--root=builtin')
+        prepare_real(root, kind)
     except MirrorUnavailable as issue:
         make_root(root)
-        say(f'built-in root tree instead of Debian ({issue})', '')
-    else:
-        say('package mirror of this machine', f'{source.uri} {source.suite}')
-        prepare_root(root, kiwi=KIWI, repository=source)
+        say(f'built-in root tree instead of {kind} ({issue})', '')
     say('kiwi-ng system prepare', f'{time.monotonic() - start:.1f} s, {tree_size(root)}')
 
 
-def show(work: str, builtin: bool) -> None:
+def prepare_real(root: str, manager: str) -> None:
+    """Build a root with a package manager, and say where its packages are from."""
+    if manager == 'apt':
+        source = find_repository()
+        say('package mirror of this machine', f'{source.uri} {source.suite}')
+        prepare_root(root, kiwi=KIWI, repository=source)
+        return
+    start = time.monotonic()
+    packages = cached_repository()
+    say('rpm packages made of Debian ones, or kept', f'{time.monotonic() - start:.1f} s')
+    rpm_root.prepare_root(root, RpmPlan(manager), KIWI, packages)
+
+
+def show(work: str, kind: str) -> None:
     """The demo itself."""
     root, target = f'{work}/root', f'{work}/target'
-    prepare(root, builtin)
+    prepare(root, kind)
 
     stash = [KIWI, 'system', 'stash', f'--root={root}', '--container-name=demo']
     step('kiwi-ng system stash, the first', stash)
@@ -183,7 +201,12 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        '--builtin', action='store_true', help='do not ask for a package mirror'
+        '--root', choices=ROOTS, default=ROOTS[0],
+        help='the package manager that makes the root, or none and no mirror'
+    )
+    parser.add_argument(
+        '--builtin', action='store_const', dest='root', const=BUILTIN,
+        help='the same as --root=builtin'
     )
     given = parser.parse_args()
     if os.geteuid():
@@ -193,8 +216,8 @@ def main() -> int:
     start = time.monotonic()
     try:
         with own_storage() as work:
-            show(work, given.builtin)
-    except (DemoFailed, RootPrepareFailed, OSError) as issue:
+            show(work, given.root)
+    except (DemoFailed, RootPrepareFailed, RepositoryFailed, OSError) as issue:
         print(f'demo: {issue}', file=sys.stderr)
         return 1
     print(f'demo: done in {time.monotonic() - start:.0f} s, everything removed again')

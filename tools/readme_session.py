@@ -86,7 +86,7 @@ def main() -> int:
     parser.add_argument('--print', action='store_true', help='leave README.rst alone')
     given = parser.parse_args()
     with own_storage() as work:
-        prepare(f'{work}/root', given.builtin)
+        prepare(f'{work}/root', 'builtin' if given.builtin else 'apt')
         lines = record(work)
     block = '.. code:: console\n   :class: not-run\n\n' + ''.join(
         f'   {line}'.rstrip() + '\n' for line in lines

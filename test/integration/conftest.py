@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from typing import Iterator, List
 
 import pytest
-from apt_sources import MirrorUnavailable
-from debian_root import prepare_root
 from registries import Registry
+from roots import MANAGERS, RealRoot, copy_root
 from runtime_config import write_fast_config
-from storages import KIWI, Storage, remove_storage
+from storages import Storage, remove_storage
 from trees import make_root
 
 
@@ -40,24 +38,18 @@ def root(tmp_path: Path) -> Path:
     return make_root(tmp_path / 'root')
 
 
-@pytest.fixture(scope='session')
-def pristine_debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prepare a real Debian root with kiwi, once in a test run."""
-    target = tmp_path_factory.mktemp('debian') / 'root'
-    try:
-        return Path(prepare_root(str(target), kiwi=KIWI))
-    except MirrorUnavailable as issue:
-        pytest.skip(f'no package mirror answers: {issue}')
-
-
 @pytest.fixture
-def debian_root(pristine_debian: Path, tmp_path: Path) -> Path:
-    """Give a copy of the real Debian root that a test may change."""
-    copy = tmp_path / 'debian-root'
-    subprocess.run(
-        ['cp', '-a', '--reflink=auto', '-T', pristine_debian, copy], check=True
-    )
-    return copy
+def debian_root(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """Give a copy of a real Debian root that a test may change."""
+    return copy_root('apt', tmp_path_factory, tmp_path / 'debian').path
+
+
+@pytest.fixture(params=MANAGERS)
+def real(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> RealRoot:
+    """Give a copy of a real root, by each package manager."""
+    return copy_root(request.param, tmp_path_factory, tmp_path / request.param)
 
 
 @pytest.fixture
