@@ -7,6 +7,7 @@ and streams; nothing that one does is seen by the next.
 """
 from __future__ import annotations
 
+import atexit
 import importlib
 import io
 import json
@@ -72,11 +73,17 @@ class KiwiForks:
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            subprocess.Popen(
+            server = subprocess.Popen(
                 [Path(self._kiwi).parent / 'python', __file__, self._kiwi, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
+        atexit.register(_stop, ours, server)
         return ours
+
+
+def _stop(calls: socket.socket, server: subprocess.Popen[bytes]) -> None:
+    calls.close()
+    server.wait()
 
 
 def _text(stream: BinaryIO) -> str:
