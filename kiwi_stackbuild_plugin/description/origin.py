@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Iterator, Optional
 
 from kiwi_stackbuild_plugin.description.description import IMAGE_DIR, read_file
+from kiwi_stackbuild_plugin.host.durable import replace
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.tree.opening import open_below
 
@@ -76,7 +77,7 @@ def write_origin(
         with _image_directory(root_fd) as fd:
             with open(_new_file(fd), 'w', encoding='utf-8') as stream:
                 json.dump(asdict(record), stream, indent=2)
-            os.rename(_NEW, _NAME, src_dir_fd=fd, dst_dir_fd=fd)
+            replace(_NEW, _NAME, source_fd=fd, target_fd=fd)
     except OSError as issue:
         log.debug('image/stash.json is not written: %s', issue)
 

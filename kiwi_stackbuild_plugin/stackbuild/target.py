@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Iterator, List, Set
 
 from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
+from kiwi_stackbuild_plugin.host.durable import replace, sync_directory
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, printable_path
 from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
 
@@ -178,13 +179,13 @@ def publish(target: Target, staged: str) -> None:
     """
     _write_marker(target)
     if not os.path.lexists(target.image_root):
-        os.rename(staged, target.image_root)
+        replace(staged, target.image_root)
         return
     _check_idle(target)
     _take_back_mounts(target)
     replaced = f'{staged}.replaced'
     os.rename(target.image_root, replaced)
-    os.rename(staged, target.image_root)
+    replace(staged, target.image_root)
     remove_tree(replaced)
 
 
@@ -192,6 +193,7 @@ def _write_marker(target: Target) -> None:
     """Make the marker, unless there is ours; never through a link."""
     try:
         os.close(os.open(target.marker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        sync_directory(target.build_dir)
     except FileExistsError:
         if not _is_unfinished(target):
             raise

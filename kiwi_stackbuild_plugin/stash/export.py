@@ -9,6 +9,7 @@ from typing import Iterable, List, Sequence, Tuple
 
 from kiwi.defaults import Defaults
 
+from kiwi_stackbuild_plugin.host.durable import replace, sync_filesystem
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStackBuildError, KiwiStashArgumentInvalid, KiwiStashImageNotFound,
     KiwiStashToolFailed
@@ -104,6 +105,9 @@ def _export(name: str, image_id: str, text: str, access: Access) -> None:
         _export_archive(image_id, transport, rest, access)
     else:
         push_image(image_id, text, access)
+        # a layout is written in its place, and may itself be where a disk is mounted
+        path = os.path.abspath(rest.partition(':')[0])
+        sync_filesystem(path if os.path.isdir(path) else os.path.dirname(path))
 
 
 def _export_archive(
@@ -122,7 +126,7 @@ def _export_archive(
             image_id, f'{transport}:{made}{colon}{reference}', access,
             f'{transport}:{rest}'
         )
-        os.replace(made, path)
+        replace(made, path)
 
 
 def check_exports(texts: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from typing import IO, Iterable, Iterator, Optional
 
 import zstandard
 
+from kiwi_stackbuild_plugin.host.durable import replace
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.rows import LENGTH, receive
 from kiwi_stackbuild_plugin.tree.scan import Exclusion
@@ -103,11 +104,11 @@ class IndexWriter:
                 log.debug('%s: others can write there, no index is kept', directory)
                 return
             try:
-                os.replace(self.path, path)
+                replace(self.path, path)
             except OSError:
                 # another file system
                 shutil.copyfile(self.path, f'{path}.new')
-                os.replace(f'{path}.new', path)
+                replace(f'{path}.new', path)
             _drop_old(directory)
         except OSError as issue:
             log.debug('no index of %s: %s', image_id[:12], issue)
