@@ -74,7 +74,7 @@ def make_zoo(root: Path) -> Path:
     make_deep(root / 'deep', 1200)
     make_sparse(root / 'sparse/hole', 1 << 22, {1 << 21: b'data'})
     make_sparse(root / 'sparse/all', 1 << 20, {})
-    make_sparse(root / 'sparse/end', 1 << 20, {0: b'x' * 70000})
+    make_sparse(root / 'sparse/end', 1 << 21, {0: b'x' * 70000})
     write(root / 'sparse/zeros-but-not-sparse', bytes(1 << 18))
     return root
 

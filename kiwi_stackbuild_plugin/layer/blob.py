@@ -14,11 +14,12 @@ import queue
 import threading
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO, Callable, Collection, Iterable, List, Optional, Tuple
+from typing import BinaryIO, Callable, Collection, Dict, Iterable, List, Optional, Tuple
 
 import zstandard
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTreeChanged
+from kiwi_stackbuild_plugin.host.holes import zero_runs
 from kiwi_stackbuild_plugin.layer.acl import with_plain_acls
 from kiwi_stackbuild_plugin.layer.tar import END, pack_entry, pack_whiteout, padding
 from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, Change
@@ -28,6 +29,10 @@ from kiwi_stackbuild_plugin.tree.opening import open_below
 #: OCI image spec, layer.md
 TAR_TYPE = 'application/vnd.oci.image.layer.v1.tar'
 GZIP_TYPE, ZSTD_TYPE = f'{TAR_TYPE}+gzip', f'{TAR_TYPE}+zstd'
+
+#: zeros of a file, in whole blocks, from which on it is kept with holes, in bytes.
+#: The content says so, for how it is allocated depends on file system and copier
+MANY_ZEROS = 1 << 20
 
 _CHUNK = 1 << 20
 _LEVEL = 1
@@ -54,6 +59,8 @@ class Layer:
     changed: int
     removed: int
     media_type: str = GZIP_TYPE
+    #: files with so many zeros that they are to have holes, see MANY_ZEROS
+    sparse: Tuple[bytes, ...] = ()
 
     @property
     def is_packed(self) -> bool:
@@ -85,7 +92,9 @@ def write_layer(
             for kind, entry, link in with_plain_acls(changes):
                 counts[kind] = counts.get(kind, 0) + 1
                 sink.write(pack_entry(entry, link))
-                if entry.is_file and not link and entry.stat.st_size:
+                if link in content.sparse:
+                    content.sparse[entry.path] = None
+                elif entry.is_file and not link and entry.stat.st_size:
                     content.copy(entry)
         finally:
             content.close()
@@ -96,7 +105,7 @@ def write_layer(
     return Layer(
         blob_path, f'sha256:{digest}', f'sha256:{sink.tar_digest.hexdigest()}',
         os.path.getsize(blob_path), sink.size, counts[ADDED], counts[CHANGED],
-        len(removed), sink.media_type
+        len(removed), sink.media_type, tuple(content.sparse)
     )
 
 
@@ -108,6 +117,7 @@ class _Content:
         self.sink = sink
         self.progress = progress
         self.done = 0
+        self.sparse: Dict[bytes, None] = {}
         self.parent: Optional[Tuple[bytes, int]] = None
 
     def copy(self, entry: Entry) -> None:
@@ -118,19 +128,29 @@ class _Content:
             raise _changed(entry.path, issue.strerror or 'gone') from issue
         try:
             self._check(fd, entry)
-            left = entry.stat.st_size
-            while left:
-                data = os.read(fd, min(left, _CHUNK))
-                if not data:
-                    raise _changed(entry.path, 'it shrank')
-                left -= len(data)
-                self.sink.write(data)
-                self.done += len(data)
-                self.progress(self.done)
+            if self._copy_all(fd, entry) >= MANY_ZEROS:
+                self.sparse[entry.path] = None
             self._check(fd, entry)
         finally:
             os.close(fd)
         self.sink.write(padding(entry.stat.st_size))
+
+    def _copy_all(self, fd: int, entry: Entry) -> int:
+        """Copy what an open file has; return how many bytes of it could be holes."""
+        left = entry.stat.st_size
+        counted = left >= MANY_ZEROS
+        zeros = 0
+        while left:
+            data = os.read(fd, min(left, _CHUNK))
+            if not data:
+                raise _changed(entry.path, 'it shrank')
+            left -= len(data)
+            self.sink.write(data)
+            if counted:
+                zeros += sum(end - start for start, end in zero_runs(data))
+            self.done += len(data)
+            self.progress(self.done)
+        return zeros
 
     @staticmethod
     def _check(fd: int, entry: Entry) -> None:

@@ -4,7 +4,8 @@
 - times before 1970 and after 2262: the storage sets them to 0
 - extended attributes that no PAX record can hold, or that have no room there
 - marks of storage drivers: one that unpacks them would heed them itself
-- that a file is sparse: the storage writes the zeros
+- that a file has many zeros, which are holes then: the storage writes them. It
+  is known where the content is read, see blob.MANY_ZEROS, and from the base
 - all extended attributes, where the storage's driver loses those of lower layers
 - time and extended attributes of the root directory, which is the path b''
 
@@ -14,17 +15,14 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import os
 from typing import (
     Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 )
 
+from kiwi_stackbuild_plugin.tree.delta import PARENT, Change
 from kiwi_stackbuild_plugin.tree.entry import Entry, Xattrs
-from kiwi_stackbuild_plugin.tree.opening import open_below
 from kiwi_stackbuild_plugin.tree.scan import read_xattrs
-
-log = logging.getLogger('kiwi')
 
 #: most that a label may have, in bytes: registries take configs up to 4 MiB
 LABEL_LIMIT = 1 << 18
@@ -40,7 +38,6 @@ _PAX_HEAD = 32
 _PLAIN = 'system.posix_acl_'
 _PLAIN_SIZE = 1 << 12
 _LAST_MOMENT = 2**63 - 1
-_BLOCK = 512
 
 
 class Extra(NamedTuple):
@@ -86,7 +83,7 @@ def find_root_extra(root_fd: int) -> Extras:
 
 
 def watch(
-    entries: Iterable[Entry], root_fd: int, found: Extras, all_xattrs: bool = False
+    entries: Iterable[Entry], found: Extras, all_xattrs: bool = False
 ) -> Iterator[Entry]:
     """Pass on entries; add what is to be kept of them to what was found.
 
@@ -94,40 +91,42 @@ def watch(
     """
     for entry in entries:
         status = entry.stat
-        if (
-            entry.xattrs or not 0 <= status.st_mtime_ns <= _LAST_MOMENT
-            or status.st_blocks * _BLOCK < status.st_size
-        ):
-            extra = _find_extra(entry, root_fd, all_xattrs)
+        if entry.xattrs or not 0 <= status.st_mtime_ns <= _LAST_MOMENT:
+            extra = _find_extra(entry, all_xattrs)
             if extra != Extra():
                 found[entry.path] = extra
         yield entry
 
 
-def _find_extra(entry: Entry, root_fd: int, all_xattrs: bool) -> Extra:
+def _find_extra(entry: Entry, all_xattrs: bool) -> Extra:
     mtime = entry.stat.st_mtime_ns
     return Extra(
         None if 0 <= mtime <= _LAST_MOMENT else mtime,
-        entry.xattrs if all_xattrs else split_xattrs(entry.xattrs)[1],
-        entry.is_file and _has_hole(root_fd, entry)
+        entry.xattrs if all_xattrs else split_xattrs(entry.xattrs)[1]
     )
 
 
-def _has_hole(root_fd: int, entry: Entry) -> bool:
-    """Ask for a hole; fewer blocks than bytes may be compression as well."""
-    size = entry.stat.st_size
-    if entry.stat.st_blocks * _BLOCK >= size:
-        return False
-    try:
-        fd = open_below(root_fd, entry.path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        return os.lseek(fd, 0, os.SEEK_HOLE) < size
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
+def holes_left(
+    base: Extras, removed: Iterable[bytes], changes: Iterable[Change]
+) -> Iterator[bytes]:
+    """Yield the files with holes of a base that a delta leaves as they are."""
+    touched = {*removed, *(
+        change.entry.path for change in changes
+        if change.kind != PARENT and not change.entry.is_dir
+    )}
+    for path, extra in base.items():
+        above = path if extra.sparse else b''
+        while above and above not in touched:
+            above = above.rpartition(b'/')[0]
+        if extra.sparse and not above:
+            yield path
+
+
+def with_holes(found: Extras, paths: Iterable[bytes]) -> Extras:
+    """Return extras that say of these files as well that they have holes."""
+    return {**found, **{
+        path: found.get(path, Extra())._replace(sparse=True) for path in paths
+    }}
 
 
 def encode(

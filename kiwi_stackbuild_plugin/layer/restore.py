@@ -10,8 +10,8 @@ import struct
 import tempfile
 from typing import List, Tuple
 
-from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import printable, printable_path
+from kiwi_stackbuild_plugin.host.holes import dig_holes
 from kiwi_stackbuild_plugin.layer.extras import ROOT, Extra, Extras
 from kiwi_stackbuild_plugin.tree.opening import open_below, set_xattrs
 from kiwi_stackbuild_plugin.tree.scan import read_xattrs, scan
@@ -111,11 +111,10 @@ def _dig_holes(parent_fd: int, name: bytes) -> None:
     )
     try:
         before = read_xattrs(fd)
-        result = run_command(
-            ['fallocate', '--dig-holes', f'/proc/{os.getpid()}/fd/{fd}'], check=False
-        )
-        if result.returncode:
-            log.debug('%s: no holes: %s', os.fsdecode(name), result.stderr.strip())
+        try:
+            dig_holes(fd)
+        except OSError as issue:
+            log.debug('%s: no holes: %s', os.fsdecode(name), issue.strerror)
         # a file that is written to loses its capabilities
         for key, value in before:
             if key == _CAPABILITY:

@@ -24,12 +24,12 @@ from kiwi_stackbuild_plugin.host.progress import ProgressMeter
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import labels
-from kiwi_stackbuild_plugin.image.image import container_layers, timestamp
+from kiwi_stackbuild_plugin.image.image import container_layers, extras_of, timestamp
 from kiwi_stackbuild_plugin.image.layout import make_layout
 from kiwi_stackbuild_plugin.image.reference import check_stash_name
 from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
 from kiwi_stackbuild_plugin.layer.extras import (
-    Extras, can_carry, encode, find_root_extra, watch
+    Extras, can_carry, encode, find_root_extra, holes_left, watch, with_holes
 )
 from kiwi_stackbuild_plugin.stash.base import (
     Base, chain_is_beyond_use, chain_is_full, chain_limit, container_below,
@@ -99,7 +99,7 @@ class _Job:
         self.extras.clear()
         found = self.ahead.entries(self.index.begin())
         entries = self.tree.entries(findings, longest_path, found)
-        return watch(entries, self.tree.fd, self.extras, _is_lossy(base))
+        return watch(entries, self.extras, _is_lossy(base))
 
 
 @clean_exit()
@@ -208,7 +208,7 @@ def _store_changes(
         difference = compare_with_base(
             job.space, job.name, job.tree.fd, base, removed, tuple(changes)
         )
-        _extras_label(job, base, findings)
+        _extras_label(job, base, (), findings)
         report_findings(findings, job.request.strict)
         return difference_document(difference) if job.request.form == 'json' \
             else format_dry_run(difference, base)
@@ -216,8 +216,9 @@ def _store_changes(
     layer = None if delta and delta.is_empty else _write_layer(
         job, make_layout(layout), removed, changes
     )
+    holes = (*_holes_left(base, delta), *(layer.sparse if layer else ()))
     extra = {
-        **extra, labels.EXTRAS: _extras_label(job, base, findings),
+        **extra, labels.EXTRAS: _extras_label(job, base, holes, findings),
         **_xattrs_label(base), **_imported_label(job, base)
     }
     report_findings(findings, job.request.strict)
@@ -244,8 +245,15 @@ def _xattrs_label(base: Optional[Base]) -> Dict[str, str]:
     return {labels.XATTRS: ''} if base and base.info.told.all_xattrs else {}
 
 
+def _holes_left(base: Optional[Base], delta: Optional[Delta]) -> Iterator[bytes]:
+    """Give what has holes and is not in the layer: nobody reads it again."""
+    if base and delta:
+        yield from holes_left(extras_of(base.info), delta.removed, delta.changes)
+
+
 def _extras_label(
-    job: _Job, base: Optional[Base], findings: List[Tuple[bytes, str]]
+    job: _Job, base: Optional[Base], holes: Iterable[bytes],
+    findings: List[Tuple[bytes, str]]
 ) -> str:
     for path, extra in job.extras.items():
         if not _is_lossy(base) and any(can_carry(*pair) for pair in extra.xattrs):
@@ -254,7 +262,7 @@ def _extras_label(
                 'which a stackbuild reads', printable_path(path)
             )
     return encode(
-        {**find_root_extra(job.tree.fd), **job.extras},
+        with_holes({**find_root_extra(job.tree.fd), **job.extras}, holes),
         lambda path, why: findings.append((path, why))
     )
 

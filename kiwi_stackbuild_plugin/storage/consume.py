@@ -7,16 +7,14 @@ stash takes the disk of two blobs.
 """
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import threading
 from contextlib import contextmanager
 from typing import Iterator, List, Optional
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-#: fallocate(2): FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
-_PUNCH_HOLE = 0x3
+from kiwi_stackbuild_plugin.host.holes import punch_hole
+
 _EVERY = 0.05
 _BLOCK = 1 << 20
 #: smaller files are not worth the looking
@@ -61,9 +59,11 @@ def _free(path: str, done: threading.Event) -> None:
 
 
 def _punch(fd: int, offset: int, length: int) -> bool:
-    return bool(_LIBC.fallocate(
-        fd, _PUNCH_HOLE, ctypes.c_long(offset), ctypes.c_long(length)
-    ) == 0)
+    try:
+        punch_hole(fd, offset, length)
+    except OSError:
+        return False
+    return True
 
 
 def _read_so_far(path: str) -> int:

@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List
 
 import pytest
 from storages import KIWI, Storage, remove_storage
 from trees import describe
-from witnesses import stash
-from zoo import make_zoo, set_time, write
+from witnesses import import_tree, stash
+from zoo import holes, make_sparse, make_zoo, set_time, write
 
 
 def shuffled(root: Path, target: Path) -> Path:
@@ -74,6 +75,76 @@ def test_same_tree_is_the_same_image(
     assert all(one == two for one, two in configs)
     if epoch:
         assert all(one == two for one, two in ids)
+
+
+COPIERS = {
+    'tar': 'tar -C "$1" --xattrs --acls -cf - . | tar -C "$2" --xattrs --acls -xpf -',
+    'tar --sparse': 'tar -C "$1" --xattrs -Scf - . | tar -C "$2" --xattrs -xpf -',
+    'cp --sparse=always': 'cp -a --sparse=always "$1/." "$2"',
+    'cp --sparse=never': 'cp -a --sparse=never "$1/." "$2"',
+}
+#: how a file system is made, and what else it takes; None is where we are
+FILE_SYSTEMS = {
+    'here': None, 'ext4': ['mkfs.ext4', '-q', '-b', '1024'], 'xfs': ['mkfs.xfs', '-q'],
+    'btrfs': ['mkfs.btrfs', '-q'],
+}
+
+
+@contextmanager
+def file_system(place: Path, kind: str) -> Iterator[Path]:
+    """Give a directory on a file system of a kind, of its own if it has to be."""
+    make = FILE_SYSTEMS[kind]
+    place.mkdir()
+    if make is None:
+        yield place
+        return
+    image = place.with_suffix('.image')
+    with open(image, 'wb') as file:
+        file.truncate(400 << 20)
+    subprocess.run([*make, image], check=True)
+    subprocess.run(['mount', '-o', 'loop', image, place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(['umount', place], check=True)
+
+
+def make_holes(root: Path) -> Path:
+    """Files with holes that matter and with some that do not, links to them."""
+    make_sparse(root / 'var/lastlog', 3 << 20, {1 << 20: b'x'})
+    make_sparse(root / 'var/small', 1 << 16, {0: b'x'})
+    make_sparse(root / 'var/mixed', 1 << 21, dict.fromkeys(range(0, 1 << 21, 8192), b'x'))
+    write(root / 'var/zeros', bytes(5 << 20))
+    os.link(root / 'var/lastlog', root / 'var/linked')
+    return root
+
+
+@pytest.mark.parametrize(('kind', 'copiers'), [
+    ('here', list(COPIERS)), ('ext4', ['tar']),
+    ('xfs', ['cp --sparse=never']), ('btrfs', ['cp --sparse=always'])
+])
+def test_copies_of_a_tree_are_the_same_image(
+    storage: Storage, root: Path, tmp_path: Path, kind: str, copiers: List[str]
+) -> None:
+    """However copier and file system allocate; and what matters comes back."""
+    make_holes(root)
+    with file_system(tmp_path / 'disk', kind) as disk:
+        trees = {'first': root}
+        for name in copiers:
+            trees[name] = disk / name.replace(' ', '')
+            trees[name].mkdir()
+            subprocess.run(['bash', '-c', COPIERS[name], 'x', root, trees[name]], check=True)
+        stash(storage, root, env=EPOCH)
+        first = storage.stash('small')['id']
+        assert 'nothing changed' in stash(storage, trees[copiers[-1]], env=EPOCH)
+        for name in copiers:
+            stash(storage, trees[name], '--no-base', env=EPOCH)
+            assert storage.stash('small')['id'] == first, name
+    if kind == 'here':
+        back = import_tree(storage, tmp_path / 'back')
+        assert {path.name for path in (back / 'var').iterdir() if holes(path) >= 1 << 20} == {
+            'lastlog', 'linked', 'mixed', 'zeros'
+        }
 
 
 def undated(storage: Storage) -> Any:

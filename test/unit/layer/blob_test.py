@@ -267,3 +267,25 @@ def test_devices_are_never_opened(tmp_path: Path, blobs: Path) -> None:
     entry = next(scan(fd))
     assert Change(ADDED, entry).link == b''
     os.close(fd)
+
+
+@pytest.mark.parametrize('data, sparse', [
+    (bytes(1 << 20), True),
+    (bytes((1 << 20) - 1), False),
+    (b'x' * (1 << 20) + bytes(1 << 20), True),
+    # in sum, in whole blocks
+    ((b'x' * 4096 + bytes(8192)) * 128, True),
+    ((b'x' * 4096 + bytes(8192)) * 127, False),
+    ((b'x' + bytes(4095)) * 512, False),
+])
+def test_many_zeros_are_told_however_they_are_allocated(
+    tmp_path: Path, blobs: Path, data: bytes, sparse: bool
+) -> None:
+    root = tmp_path / 'root'
+    write(root / 'b/file', data)
+    os.link(root / 'b/file', root / 'c')
+    write(root / 'small', b'x')
+    for how in ('always', 'never'):
+        copy = tmp_path / how
+        subprocess.run(['cp', '-a', f'--sparse={how}', root, copy], check=True)
+        assert store(copy, blobs).sparse == ((b'b/file', b'c') if sparse else ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,12 @@ import pytest
 
 from kiwi_stackbuild_plugin.layer import extras as module
 from kiwi_stackbuild_plugin.layer.extras import (
-    ROOT, Extra, Extras, amend, decode, encode, find_root_extra, split_xattrs, watch
+    ROOT, Extra, Extras, amend, decode, encode, find_root_extra, holes_left,
+    split_xattrs, watch, with_holes
 )
 from kiwi_stackbuild_plugin.layer.restore import restore_extras
+from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, PARENT, Change
+from kiwi_stackbuild_plugin.tree.entry import Entry, Status
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import scan
 from trees import describe
@@ -32,7 +36,7 @@ def fill(root: Path) -> Path:
     os.setxattr(write(root / 'd/xattr', b'x'), 'user.a=b', b'\0\xff')
     os.setxattr(root / 'd/xattr', 'user.empty', b'')
     os.setxattr(root / 'd/xattr', 'user.usual', b'u')
-    make_sparse(root / 'd/sparse', 1 << 20, {4096: b'x'})
+    make_sparse(root / 'd/sparse', 2 << 20, {4096: b'x'})
     set_time(root / 'd', -5)
     os.setxattr(root, 'user.root', b'root')
     return root
@@ -40,8 +44,7 @@ def fill(root: Path) -> Path:
 
 WANTED: Extras = {
     b'd': Extra(-5), b'd/\xff\n': Extra(-1), b'd/late': Extra(AFTER_2262),
-    b'd/xattr': Extra(None, (('user.a=b', b'\0\xff'), ('user.empty', b''))),
-    b'd/sparse': Extra(sparse=True)
+    b'd/xattr': Extra(None, (('user.a=b', b'\0\xff'), ('user.empty', b'')))
 }
 
 
@@ -50,7 +53,7 @@ def find(root: Path) -> Extras:
     fd = open_tree(str(root))
     try:
         entries = list(scan(fd))
-        assert list(watch(entries, fd, found)) == entries
+        assert list(watch(entries, found)) == entries
         return {**found, **find_root_extra(fd)}
     finally:
         os.close(fd)
@@ -114,11 +117,27 @@ def test_label_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     )}
 
 
-def test_many_small_files_are_not_opened(tmp_path: Path, monkeypatch: Any) -> None:
-    for number in range(10):
-        write(tmp_path / 'root' / str(number), b'x')
-    monkeypatch.setattr(module, 'open_below', None)
-    assert set(find(tmp_path / 'root')) == {ROOT}
+def change(kind: str, path: bytes, mode: int = stat.S_IFREG) -> Change:
+    return Change(kind, Entry(path, Status(mode, *[1] * 10)))
+
+
+@pytest.mark.parametrize('removed, changes, left', [
+    ([], [], True),
+    ([b'd/other', b'd/f2', b'd/f/x'], [change(CHANGED, b'd/g'), change(ADDED, b'e')], True),
+    ([], [change(PARENT, b'd', stat.S_IFDIR), change(CHANGED, b'd', stat.S_IFDIR)], True),
+    ([b'd/f'], [], False),
+    ([b'd'], [], False),
+    ([], [change(CHANGED, b'd/f')], False),
+    ([], [change(ADDED, b'd/f')], False),
+    # a directory that became a link
+    ([], [change(CHANGED, b'd', stat.S_IFLNK)], False),
+])
+def test_holes_of_what_a_delta_leaves(
+    removed: List[bytes], changes: List[Change], left: bool
+) -> None:
+    base = {b'd/f': Extra(5, (), True), b'd/time': Extra(-1), ROOT: Extra(7)}
+    assert list(holes_left(base, removed, changes)) == ([b'd/f'] if left else [])
+    assert with_holes(base, [b'd/time', b'new'])[b'd/time'] == Extra(-1, (), True)
 
 
 def test_stored_entries_are_amended(tmp_path: Path) -> None:
@@ -156,7 +175,7 @@ def test_import_restores_them(tmp_path: Path) -> None:
         os.removexattr(copy / 'd/xattr', key)
     fd = open_tree(str(copy))
     gone = {b'gone/x': Extra(-1), b'd/gone': Extra(-1), b'd/plain/x': Extra(-1)}
-    restore_extras(fd, {**found, **gone, b'd/plain': Extra(sparse=True)})
+    restore_extras(fd, with_holes({**found, **gone}, [b'd/plain', b'd/sparse']))
     os.close(fd)
     assert describe(copy) == wanted
     assert holes(copy / 'd/sparse') == holes(root / 'd/sparse') > 0
