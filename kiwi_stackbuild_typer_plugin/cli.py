@@ -174,7 +174,6 @@ PASS_ON = {
 
 def make_stackbuild() -> 'typer.Typer':
     """Return "system stackbuild", with what follows in a command "kiwi"."""
-    import typer
     usage = system_stackbuild.__doc__
     stackbuild = new_typer(usage, 'stackbuild', '[-- <kiwi_args>...]')
     words: Dict[str, Any] = {}
@@ -191,6 +190,9 @@ def make_stackbuild() -> 'typer.Typer':
         cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
         keep_scripts: Annotated[bool, option(usage, '--keep-scripts')] = False,
+        root_only: Annotated[bool, option(usage, '--root-only')] = False,
+        stash_as: Annotated[Optional[str], option(usage, '--stash-as')] = None,
+        export: Annotated[Optional[List[str]], option(usage, '--export')] = None,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False
     ) -> None:
         words.update({
@@ -198,9 +200,20 @@ def make_stackbuild() -> 'typer.Typer':
             '--description': description, '--from-registry': from_registry,
             '--pull': pull, '--max-age': max_age, '--authfile': authfile,
             '--cert-dir': cert_dir, '--tls-verify': tls_verify,
-            '--keep-scripts': keep_scripts, '--dry-run': dry_run
+            '--keep-scripts': keep_scripts, '--dry-run': dry_run,
+            '--root-only': root_only, '--stash-as': stash_as, '--export': export or []
         })
         request('stackbuild', {**words, '<kiwi_args>': []})
+
+    add_kiwi(stackbuild, usage, words)
+    return stackbuild
+
+
+def add_kiwi(
+    stackbuild: 'typer.Typer', usage: Optional[str], words: Mapping[str, Any]
+) -> None:
+    """Add the command that takes the arguments for kiwi."""
+    import typer
 
     @stackbuild.command(
         'kiwi', help=option_help(usage)['<kiwi_args>'].text,
@@ -208,8 +221,6 @@ def make_stackbuild() -> 'typer.Typer':
     )
     def kiwi(ctx: typer.Context) -> None:
         request('stackbuild', {**words, '<kiwi_args>': list(ctx.args)})
-
-    return stackbuild
 
 
 def make_stash_list() -> 'typer.Typer':

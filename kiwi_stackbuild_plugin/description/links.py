@@ -96,6 +96,10 @@ class RootWork:
 
 #: nothing is known: all that kiwi may write
 EVERYTHING = RootWork()
+#: a type whose builder writes nothing in the root: what stands for no image at all
+NO_IMAGE = 'tbz'
+#: kiwi does nothing with the root
+NOTHING = RootWork(builds=False, image=NO_IMAGE)
 
 
 def read_work(state: Any, builds: bool, bootstraps: bool = True) -> RootWork:

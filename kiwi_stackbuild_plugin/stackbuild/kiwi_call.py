@@ -14,7 +14,7 @@ import re
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi.exceptions import KiwiCommandNotLoaded
 
@@ -31,7 +31,10 @@ _NOT_FORWARDED = ('--help', '--version', '--compat')
 
 @dataclass(frozen=True)
 class KiwiCall:
-    """A kiwi task that accepted its command line and was not started yet."""
+    """A kiwi task that accepted its command line and was not started yet.
+
+    :param task: None where kiwi has nothing to do
+    """
 
     argv: Tuple[str, ...]
     task: Any
@@ -75,6 +78,35 @@ def prepare_build(
     return _prepare(
         SystemBuildTask, 'build',
         {'--description': description, '--target-dir': target_dir},
+        ('--allow-existing-root',), global_words(global_args), extra
+    )
+
+
+def prepare_root(
+    description: Optional[str], root_dir: str, global_args: Mapping[str, Any],
+    extra: Sequence[str]
+) -> KiwiCall:
+    """Prepare "kiwi-ng system prepare" on a root that will be there.
+
+    Nothing on disk is touched.
+
+    :param description: without one kiwi has nothing to do
+    :param global_args: kiwi's own dictionary of global options
+    :param extra: the user's arguments for the command
+    :raises KiwiStashArgumentInvalid: kiwi does not accept the arguments
+    """
+    if description is None:
+        if extra:
+            raise KiwiStashArgumentInvalid(
+                f'{" ".join(extra)}: with --root-only and no --description nothing is '
+                'done by kiwi that could take arguments',
+                'give a description, or leave them out'
+            )
+        return KiwiCall((), None)
+    from kiwi.tasks.system_prepare import SystemPrepareTask
+    return _prepare(
+        SystemPrepareTask, 'prepare',
+        {'--description': description, '--root': root_dir},
         ('--allow-existing-root',), global_words(global_args), extra
     )
 
@@ -132,6 +164,8 @@ def _set_release_version(state: Any, version: str) -> None:
 
 def run(call: KiwiCall) -> None:
     """Run a prepared task to its end; errors of kiwi pass through."""
+    if call.task is None:
+        return
     with kiwi_argv(call.argv), warning_of_file_system(call.task):
         call.task.process()
 

@@ -20,7 +20,9 @@ from kiwi_stackbuild_plugin.description.extension import (
 )
 from kiwi_stackbuild_plugin.description.facts import join_facts, read_facts
 from kiwi_stackbuild_plugin.description.keyed import Built
-from kiwi_stackbuild_plugin.description.links import RootWork, read_work
+from kiwi_stackbuild_plugin.description.links import (
+    NO_IMAGE, NOTHING, RootWork, read_work
+)
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
 )
@@ -31,7 +33,7 @@ from kiwi_stackbuild_plugin.stackbuild.kiwi_call import KiwiCall
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import skip_bootstrap
 from kiwi_stackbuild_plugin.stackbuild.prepared import Preparation
 from kiwi_stackbuild_plugin.stackbuild.remembered import (
-    built_as, copy_stashed, find_described, remembered
+    built_as, copy_stashed, find_described, last_described, remembered
 )
 from kiwi_stackbuild_plugin.stackbuild.stacking import Step
 from kiwi_stackbuild_plugin.stackbuild.target import Target
@@ -67,6 +69,7 @@ class BuildPlan:
     :param imported: the stash whose container (derived_from) kiwi needs
     :param work: what kiwi will write in the root
     :param skips_bootstrap: the package manager in the root does it all
+    :param keeps_description: what is in image/ stays: nothing is built of it
     :param extended: the description made of that of a stash and an extension
     :param preparation: what kiwi does to the root before it creates the image
     """
@@ -79,6 +82,7 @@ class BuildPlan:
     extended: Optional[Extended] = None
     skips_bootstrap: bool = False
     preparation: Optional[Preparation] = None
+    keeps_description: bool = False
 
 
 def read_given(
@@ -121,25 +125,16 @@ def make_plan(
         for path in step.conflicts[:10]
     ]
     lines += [f'    {line}' for step in steps for line in step.describe_moved()]
+    if request.description is None and request.root_only:
+        return _said(_as_it_is(request, given.call, steps), lines)
     if request.description is None:
-        source = find_described(steps)
-        directory = copy_stashed(source, work_dir)
-        known = remembered(source, request.global_args)
-        state, image = load_stashed(
-            directory, known.get('--profile'), known.get('--type')
-        )
-        lines += _named(check_stashed(directory, state, image))
-        call = _prepare_call(request, target, None, known)
-        lines += ['Built: the description of ' + source.image.display_name]
-        imported = choose_import(state, steps[0].image, source.path)
-        work = read_work(state, builds=False)
-        return _said(BuildPlan(call, '', work, source.path, imported), lines)
+        return _plan_of_stashed(request, target, steps, work_dir, lines)
     if given.extension is None:
         call = given.call
         lines += [f'Built: {request.description}, nothing of the stashed one']
-        return _said(_fitting(call, steps), lines)
+        return _said(_for(request, _fitting(call, steps)), lines)
     call, extended = _extend(request, target, given.extension, steps, work_dir)
-    plan = _fitting(call, steps, extended)
+    plan = _for(request, _fitting(call, steps, extended))
     lines += [
         f'Built: {given.extension.path} on the description of '
         + find_described(steps).image.display_name,
@@ -151,8 +146,54 @@ def make_plan(
     return _said(plan, lines)
 
 
+def _plan_of_stashed(
+    request: StackbuildRequest, target: Target, steps: Sequence[Step], work_dir: str,
+    lines: List[str]
+) -> BuildPlan:
+    """Plan to build the description that a stash carries."""
+    source = find_described(steps)
+    directory = copy_stashed(source, work_dir)
+    known = remembered(source, request.global_args)
+    state, image = load_stashed(
+        directory, known.get('--profile'), known.get('--type')
+    )
+    lines += _named(check_stashed(directory, state, image))
+    call = _prepare_call(request, target, None, known)
+    lines += ['Built: the description of ' + source.image.display_name]
+    imported = choose_import(state, steps[0].image, source.path)
+    work = read_work(state, builds=False)
+    return _said(BuildPlan(call, '', work, source.path, imported), lines)
+
+
+def _as_it_is(
+    request: StackbuildRequest, call: KiwiCall, steps: Sequence[Step]
+) -> BuildPlan:
+    """Plan a root that is the stashes and nothing else: kiwi has nothing to do."""
+    given = [
+        f'{name}={value}' for name in ('--profile', '--type')
+        for value in (request.global_args.get(name),) if value
+    ]
+    if given:
+        log.warning(
+            'Without --description nothing is done to the root: %s says nothing here',
+            ' '.join(given)
+        )
+    described = last_described(steps)
+    return BuildPlan(
+        call, '', NOTHING, described.path if described else '',
+        keeps_description=described is None
+    )
+
+
 def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
     return replace(plan, text=printable('\n'.join(lines)))
+
+
+def _for(request: StackbuildRequest, plan: BuildPlan) -> BuildPlan:
+    """Leave out what only concerns the image, where none is made."""
+    return replace(
+        plan, work=replace(plan.work, image=NO_IMAGE)
+    ) if request.root_only else plan
 
 
 def _named(missing: Sequence[str]) -> List[str]:
@@ -166,6 +207,10 @@ def _prepare_call(
     request: StackbuildRequest, target: Target, description: Optional[str],
     global_args: Mapping[str, Any]
 ) -> KiwiCall:
+    if request.root_only:
+        return kiwi_call.prepare_root(
+            description, target.image_root, global_args, request.kiwi_args
+        )
     if description is None:
         return kiwi_call.prepare_create(
             target.image_root, target.path, global_args, request.kiwi_args
@@ -258,3 +303,6 @@ class StackbuildRequest:
     pull: Optional[str] = None
     max_age: Optional[str] = None
     access: Access = DEFAULT_ACCESS
+    root_only: bool = False
+    stash_as: Optional[str] = None
+    exports: Tuple[str, ...] = ()

@@ -126,20 +126,22 @@ class Preparation:
 
 @contextmanager
 def prepared(preparation: Optional[Preparation]) -> Iterator[None]:
-    """Let kiwi's task "system build" prepare a root that is prepared.
+    """Let kiwi's tasks "system build" and "prepare" work on a root that is prepared.
 
     :param preparation: do nothing if there is none
     """
     if preparation is None:
         yield
         return
-    from kiwi.tasks import system_build
+    from kiwi.tasks import system_build, system_prepare
     mine = {'preparation': preparation}
     prepare = type('SystemPrepare', (_Prepare,), mine)
     setup = type('SystemSetup', (_Setup,), {**mine, **dict(_setup_methods(preparation))})
     places: Sequence[Tuple[Any, str, Any]] = (
         (system_build, 'SystemPrepare', prepare),
         (system_build, 'SystemSetup', setup),
+        (system_prepare, 'SystemPrepare', prepare),
+        (system_prepare, 'SystemSetup', setup),
         (root_import, 'SystemSetup', setup),
     )
     with swapped(places):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.description.description import (
     CONFIG, EXCLUDE_FILES, PROFILE, copy_description, parse_profile, read_excludes,
@@ -19,15 +19,23 @@ log = logging.getLogger('kiwi')
 
 def find_described(steps: Sequence[Step]) -> Step:
     """Return the stash whose description is built: the last that has one."""
-    for step in reversed(steps):
-        with opened_tree(step.path) as fd:
-            if read_file(fd, CONFIG) is not None:
-                return step
+    found = last_described(steps)
+    if found is not None:
+        return found
     names = ', '.join(step.image.display_name for step in steps)
     raise KiwiStashDescriptionInvalid(
         f'{names}: no image description (image/config.xml) in it',
         'give a full one with --description'
     )
+
+
+def last_described(steps: Sequence[Step]) -> Optional[Step]:
+    """Return the last stash that has a description, None if there is none."""
+    for step in reversed(steps):
+        with opened_tree(step.path) as fd:
+            if read_file(fd, CONFIG) is not None:
+                return step
+    return None
 
 
 def copy_stashed(source: Step, work_dir: str) -> str:

@@ -125,6 +125,8 @@ def place_description(plan: BuildPlan, root: str) -> None:
     if plan.source:
         replace_description(root, plan.source)
         return
+    if plan.keeps_description:
+        return
     wipe_description(root)
     extended = plan.extended
     if extended is None:

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from contextlib import ExitStack
-from typing import ContextManager
+from typing import Callable, ContextManager, Optional
 
 from kiwi.defaults import Defaults
 
@@ -40,9 +40,12 @@ from kiwi_stackbuild_plugin.storage.find import (
 log = logging.getLogger('kiwi')
 
 
-def stackbuild(request: StackbuildRequest) -> str:
+def stackbuild(
+    request: StackbuildRequest, finish: Optional[Callable[[str], None]] = None
+) -> str:
     """Import stashes into a new root and let kiwi build an image from it.
 
+    :param finish: called with the finished root, as long as it is ours
     :returns: text for the user: what a dry run would do, else nothing
     :raises KiwiStackBuildError: before kiwi starts; nothing is left behind
     :raises KiwiError: from kiwi's own build
@@ -61,14 +64,16 @@ def stackbuild(request: StackbuildRequest) -> str:
         if request.dry_run:
             return plan.text
         log.info(
-            'The root tree is complete after %.1f s, kiwi takes over',
-            time.monotonic() - started
+            'The root tree is complete after %.1f s%s', time.monotonic() - started,
+            ', kiwi takes over' if plan.call.task else ''
         )
         with without_import(plan.imported is not None), prepared(plan.preparation), \
                 without_bootstrap(plan.skips_bootstrap), _kept_inside(target):
             kiwi_call.run(plan.call)
         with clean_exit():
             mark_finished(target)
+        if finish:
+            finish(target.image_root)
     return ''
 
 

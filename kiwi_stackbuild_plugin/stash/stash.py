@@ -103,9 +103,10 @@ class _Job:
 
 
 @clean_exit()
-def stash(request: StashRequest) -> str:
+def stash(request: StashRequest, root_is_ours: bool = False) -> str:
     """Store a root tree in podman's storage.
 
+    :param root_is_ours: the caller holds the lock of the root tree
     :returns: text for the user: what a dry run found, else nothing
     :raises KiwiStackBuildError: with nothing stored and the tree as it was
     """
@@ -121,7 +122,8 @@ def stash(request: StashRequest) -> str:
         _warn_early(tree, description)
         local.require_storage_tools()
         temp_dir = Defaults.get_temp_location()
-        stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
+        if not root_is_ours:
+            stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
         stack.enter_context(locked('the stash', name, local.storage_key()))
         sweep([temp_dir])
         space = stack.enter_context(open_space(temp_dir))

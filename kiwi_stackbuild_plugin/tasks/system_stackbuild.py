@@ -11,6 +11,9 @@ usage: kiwi-ng system stackbuild -h | --help
            [--cert-dir=<directory>]
            [--tls-verify=<true|false>]
            [--keep-scripts]
+           [--root-only]
+           [--stash-as=<name[:tag]>]
+           [--export=<transport:reference>...]
            [--dry-run]
            [-- <kiwi_args>...]
        kiwi-ng system stackbuild help
@@ -38,6 +41,11 @@ options:
         show what comes from which stash and which description is
         built, for one that extends that of the stash the result,
         what it changes, and what is done to the root. Stashes are fetched, nothing is built
+    --export=<transport:reference>
+        with --stash-as, copy the finished stash there as well:
+        docker://host/name:tag (by default the tag of the stash),
+        oci-archive:file.tar or oci:directory:tag. This option can be
+        specified multiple times
     --from-registry=<URI>
         registry to pull the stashes from that are given by a plain
         name
@@ -57,11 +65,18 @@ options:
         newer: each time, but the stored one will do if the registry
         does not answer. never: take only what is stored. What is
         stored already is never fetched again
+    --root-only
+        make the root tree and no image: with a description KIWI's
+        prepare part, which takes the arguments of kiwi-ng system
+        prepare. Without one the root tree is the stashes as they are
     --stash=<image>
         the stash to build from: a stash name, an image ID, a registry
         reference or a transport:reference. This option can be
         specified multiple times, later stashes go on top. It can be
         left out if the description names the stash it extends
+    --stash-as=<name[:tag]>
+        stash the finished root tree in the same run, as a change of
+        the stash it was built from. The tag is latest unless given
     --target-dir=<directory>
         the target directory to store the system image file(s)
     --tls-verify=<true|false>
@@ -69,14 +84,18 @@ options:
         as the tools are configured, which is true
     <kiwi_args>
         arguments for kiwi-ng system build, or for kiwi-ng system
-        create where no description is given
+        create where no description is given. With --root-only for
+        kiwi-ng system prepare
 """
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping, Tuple
 
 from kiwi.privileges import Privileges
 from kiwi.tasks.base import CliTask
 
 from kiwi_stackbuild_plugin.tasks.output import guard_output, print_text
+
+if TYPE_CHECKING:
+    from kiwi_stackbuild_plugin.stackbuild.plan import StackbuildRequest
 
 
 class SystemStackbuildTask(CliTask):  # type: ignore[misc]
@@ -108,22 +127,30 @@ def stackbuild_command(
             f'{words[0]!r} is no argument of stackbuild',
             'arguments for kiwi go behind "--"'
         )
+    from kiwi_stackbuild_plugin.runs.one_run import run_stackbuild
+    text = run_stackbuild(_request(args, words, global_args))
+    if text:
+        print_text(text)
+
+
+def _request(
+    args: Mapping[str, Any], words: Tuple[str, ...], global_args: Mapping[str, Any]
+) -> 'StackbuildRequest':
     from kiwi_stackbuild_plugin.storage.access import make_access
     from kiwi_stackbuild_plugin.stackbuild.plan import StackbuildRequest
-    from kiwi_stackbuild_plugin.stackbuild.stackbuild import stackbuild
-    text = stackbuild(StackbuildRequest(
+    return StackbuildRequest(
         stashes=tuple(args['--stash']),
         target_dir=args['--target-dir'],
         description=args['--description'],
         from_registry=args['--from-registry'],
         dry_run=args['--dry-run'],
         keep_scripts=args['--keep-scripts'],
+        root_only=args['--root-only'],
+        stash_as=args['--stash-as'], exports=tuple(args['--export'] or ()),
         kiwi_args=words,
         global_args=dict(global_args),
         pull=args['--pull'], max_age=args['--max-age'],
         access=make_access(
             args['--authfile'], args['--tls-verify'], args['--cert-dir']
         )
-    ))
-    if text:
-        print_text(text)
+    )

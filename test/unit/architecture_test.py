@@ -19,7 +19,7 @@ FUNCTION_LIMIT = 40
 #: The rooms of the house; imports go down, and those of one floor do not know each other.
 FLOORS: Tuple[Set[str], ...] = (
     {'host'}, {'tree'}, {'layer', 'packages'}, {'image'}, {'storage', 'description'},
-    {'stash', 'stackbuild'}, {'tasks'},
+    {'stash', 'stackbuild'}, {'runs'}, {'tasks'},
 )
 LEVEL: Dict[str, int] = {
     room: level for level, rooms in enumerate(FLOORS) for room in rooms
@@ -28,7 +28,8 @@ LEVEL: Dict[str, int] = {
 GROUND = {'version'}
 ROOM_LIMIT = 14
 USE_CASES = {
-    'stash.stash', 'stash.export', 'stash.stash_list', 'stackbuild.stackbuild'
+    'stash.stash', 'stash.export', 'stash.stash_list', 'stackbuild.stackbuild',
+    'runs.one_run', 'runs.matrix'
 }
 
 SKIPPED = {'.git', '.tox', '.venv', 'build', 'dist', '__pycache__'}

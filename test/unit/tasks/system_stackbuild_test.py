@@ -101,13 +101,31 @@ def test_registries_cannot_be_reached_so(
     assert says in caplog.text
 
 
-@pytest.mark.parametrize('words', [['--dry-run'], ['--keep-scripts'], []])
+@pytest.mark.parametrize(('words', 'expected'), [
+    ([], (None, ())), (['--stash-as=web:v1'], ('web:v1', ())),
+    (['--stash-as', 'web', '--export=oci:/tmp:a', '--export', 'docker://h/b'],
+     ('web', ('oci:/tmp:a', 'docker://h/b'))),
+])
+def test_stash_as(
+    kiwi_ng: Kiwi, requests: List[Any], words: List[str], expected: Tuple[Any, ...],
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        'kiwi_stackbuild_plugin.runs.one_run.run_stackbuild', requests.append
+    )
+    assert kiwi_ng('system', 'stackbuild', '--stash=a', '--target-dir=/t', *words) == 0
+    made, = requests
+    assert (made.stash_as, made.exports) == expected
+
+
+@pytest.mark.parametrize('words', [['--dry-run'], ['--keep-scripts'], ['--root-only'], []])
 def test_switches(kiwi_ng: Kiwi, requests: List[Any], words: List[str]) -> None:
     assert kiwi_ng('system', 'stackbuild', '--target-dir=/t', *words) == 0
     made, = requests
     assert made.stashes == (), 'an extension may name it'
     assert made.dry_run is ('--dry-run' in words)
     assert made.keep_scripts is ('--keep-scripts' in words)
+    assert made.root_only is ('--root-only' in words)
 
 
 def test_what_a_dry_run_says_is_printed(
