@@ -94,6 +94,7 @@ setup(
     package_data={
         'kiwi_stackbuild_plugin': ['py.typed'],
         'kiwi_stackbuild_plugin.description': ['*.rng', '*.rnc'],
+        'kiwi_stackbuild_plugin.packages': ['*.txt'],
         'kiwi_stackbuild_typer_plugin': ['py.typed']
     },
     data_files=[('share/man/man8', [])],

@@ -12,7 +12,10 @@ import os
 import re
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Callable, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Pattern
+from typing import (
+    Callable, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional,
+    Sequence, Tuple
+)
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, printable, printable_path
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
@@ -41,20 +44,41 @@ PLACES = (
 )
 
 _DPKG_FIELD = re.compile(
-    rb'^(package|version|architecture|status):[ \t]*(.*?)[ \t\r]*$',
-    re.IGNORECASE | re.MULTILINE
+    rb'^(package|version|architecture|status|maintainer|homepage|source):'
+    rb'[ \t]*(.*?)[ \t\r]*$', re.IGNORECASE | re.MULTILINE
 )
-_APK_FIELD = re.compile(rb'^([PVA]):(.*)$', re.MULTILINE)
-_PACMAN_FIELD = re.compile(rb'^%(NAME|VERSION|ARCH)%\n(.*)$', re.MULTILINE)
+_APK_FIELD = re.compile(rb'^([PVALUmoC]):(.*)$', re.MULTILINE)
+_PACMAN_FIELD = re.compile(
+    rb'^%(NAME|VERSION|ARCH|LICENSE|URL|PACKAGER|BASE)%\n((?:[^%\n].*\n?)*)', re.MULTILINE
+)
 
 
-class Package(NamedTuple):
-    """An installed package; format is deb, rpm, apk or pacman."""
+class Details(NamedTuple):
+    """What else a data base says of a package, in its own words.
+
+    licenses: what all have to be kept; supplier: maintainer, packager or
+    vendor; source: the package it was built from
+    """
+
+    licenses: Tuple[str, ...] = ()
+    supplier: str = ''
+    homepage: str = ''
+    source: str = ''
+    checksum: str = ''
+
+
+@dataclass(frozen=True, order=True)
+class Package:
+    """An installed package; format is deb, rpm, apk or pacman.
+
+    Two are the same whatever the details say.
+    """
 
     format: str
     name: str
     architecture: str
     version: str
+    details: Details = field(default=Details(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -137,7 +161,9 @@ def _parse_dpkg(data: bytes) -> Iterator[Package]:
         state = _text(values.get(b'status', b'')).split()
         if state and state[-1] in _NOT_INSTALLED:
             continue
-        yield from _package('deb', values, b'package', b'architecture', b'version')
+        yield from _package('deb', values, (b'package', b'architecture', b'version'), (
+            b'', b'maintainer', b'homepage', b'source', b''
+        ))
 
 
 def _read_apk(tree: LayeredTree) -> Iterator[Package]:
@@ -150,7 +176,11 @@ def _read_apk(tree: LayeredTree) -> Iterator[Package]:
             problem = issue
             continue
         if data is not None:
-            yield from _parse(data.split(b'\n\n'), _APK_FIELD, 'apk', b'PAV')
+            for stanza in data.split(b'\n\n'):
+                values = dict(reversed(_APK_FIELD.findall(stanza)))
+                yield from _package('apk', values, (b'P', b'A', b'V'), (
+                    b'L', b'm', b'U', b'o', b'C'
+                ))
             return
     # a link in the place of lib alone says nothing of a data base
     if problem is not None:
@@ -163,25 +193,28 @@ def _read_pacman(tree: LayeredTree) -> Iterator[Package]:
             continue
         data = read_limited(tree, b'%b/%b/desc' % (_PACMAN, name), _ENTRY_LIMIT)
         values = dict(reversed(_PACMAN_FIELD.findall(data or b'')))
-        yield from _package('pacman', values, b'NAME', b'ARCH', b'VERSION')
-
-
-def _parse(
-    stanzas: List[bytes], pattern: Pattern[bytes], kind: str, keys: bytes
-) -> Iterator[Package]:
-    for stanza in stanzas:
-        values = dict(reversed(pattern.findall(stanza)))
-        yield from _package(kind, values, *(keys[at:at + 1] for at in range(3)))
+        yield from _package('pacman', values, (b'NAME', b'ARCH', b'VERSION'), (
+            b'LICENSE', b'PACKAGER', b'URL', b'BASE', b''
+        ))
 
 
 def _package(
-    kind: str, values: Mapping[bytes, bytes], name: bytes, architecture: bytes,
-    version: bytes
+    kind: str, values: Mapping[bytes, bytes], keys: Sequence[bytes],
+    more: Tuple[bytes, bytes, bytes, bytes, bytes]
 ) -> Iterator[Package]:
-    if values.get(name):
-        yield Package(
-            kind, *(_text(values.get(key, b'')) for key in (name, architecture, version))
+    """Yield the package of a data base's fields, if they name one.
+
+    :param keys: those of name, architecture and version
+    :param more: those of the details
+    """
+    if values.get(keys[0]):
+        name, architecture, version = (
+            _text(values.get(key, b'').partition(b'\n')[0]) for key in keys
         )
+        licenses, *others = (values.get(key, b'') for key in more)
+        yield Package(kind, name, architecture, version, Details(
+            tuple(map(_text, licenses.splitlines())), *map(_text, others)
+        ))
 
 
 def _text(data: bytes) -> str:

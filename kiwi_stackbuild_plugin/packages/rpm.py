@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Callable, ContextManager, Dict, Iterator, Optional, Tuple
 
-from kiwi_stackbuild_plugin.packages.database import Package
+from kiwi_stackbuild_plugin.packages.database import Details, Package
 from kiwi_stackbuild_plugin.host.command import reason_of, run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
@@ -39,6 +39,10 @@ _SECONDS = 120
 _COUNTS = struct.Struct('>II')
 _INDEX = struct.Struct('>iIII')
 _NAME, _VERSION, _RELEASE, _EPOCH, _ARCH = 1000, 1001, 1002, 1003, 1022
+_VENDOR, _LICENSE, _URL, _SOURCE, _HEADER_SHA256 = 1011, 1014, 1020, 1044, 273
+_TEXTS = {
+    _NAME, _VERSION, _RELEASE, _ARCH, _VENDOR, _LICENSE, _URL, _SOURCE, _HEADER_SHA256
+}
 _INT32, _STRING = 4, 6
 
 _NDB_HEAD = struct.Struct('<4sI4xI16x')
@@ -155,7 +159,7 @@ def _parse_header(blob: bytes) -> Iterator[Package]:
         raise ValueError('a header is cut off')
     values: Dict[int, str] = {}
     for tag, kind, offset, _ in _INDEX.iter_unpack(blob[_COUNTS.size:begin]):
-        if tag in (_NAME, _VERSION, _RELEASE, _ARCH) and kind == _STRING:
+        if tag in _TEXTS and kind == _STRING:
             end = blob.index(b'\0', begin + offset)
             values[tag] = blob[begin + offset:end].decode('utf-8', 'replace')
         elif tag == _EPOCH and kind == _INT32:
@@ -165,28 +169,34 @@ def _parse_header(blob: bytes) -> Iterator[Package]:
         version = f'{values.get(_VERSION, "")}-{values.get(_RELEASE, "")}'
         yield Package(
             'rpm', name, values.get(_ARCH, ''),
-            f'{values[_EPOCH]}:{version}' if _EPOCH in values else version
+            f'{values[_EPOCH]}:{version}' if _EPOCH in values else version,
+            Details(
+                tuple(values.get(_LICENSE, '').splitlines()),
+                *(values.get(tag, '') for tag in (_VENDOR, _URL, _SOURCE, _HEADER_SHA256))
+            )
         )
 
 
 def _read_bdb(path: str) -> Iterator[Package]:
-    form = '\\t'.join(f'%{{{name}}}' for name in ('NAME', 'ARCH', 'EPOCH', 'VERSION'))
+    form = '\\t'.join(f'%{{{name}}}' for name in (
+        'NAME', 'ARCH', 'EPOCH', 'VERSION}-%{RELEASE', 'LICENSE'
+    ))
     result = run_command(
         [
             'rpm', '--dbpath', os.path.dirname(path), '--nosignature', '--nodigest',
-            '-qa', '--qf', form + r'-%{RELEASE}\n'
+            '-qa', '--qf', form + r'\n'
         ], check=False, timeout=_SECONDS, env={'LC_ALL': 'C'}
     )
     # rpm goes on behind what is damaged, and ends with status 0
     if result.returncode or 'error:' in result.stderr or 'bdb' not in result.stderr:
         raise KiwiStashToolFailed(f'rpm -qa: {reason_of(result)}')
     for line in result.stdout.encode('utf-8', 'surrogateescape').split(b'\n'):
-        words = line.decode('utf-8', 'replace').split('\t')
-        if len(words) == 4 and words[0] != 'gpg-pubkey':
-            name, architecture, epoch, version = words
+        words = line.decode('utf-8', 'replace').split('\t', 4)
+        if len(words) == 5 and words[0] != 'gpg-pubkey':
+            name, architecture, epoch, version, told = words
             yield Package(
                 'rpm', name, architecture,
-                version if epoch == '(none)' else f'{epoch}:{version}'
+                version if epoch == '(none)' else f'{epoch}:{version}', Details((told,))
             )
 
 

@@ -2,6 +2,7 @@
 """What changed between two lists of packages, and how it is told."""
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import List
 
 import pytest
@@ -56,7 +57,7 @@ def test_long_lists_are_cut_where_asked_for() -> None:
 
 
 @pytest.mark.parametrize('other', [
-    DEB._replace(architecture='i386'), DEB._replace(format='rpm'), DEB._replace(name='A')
+    replace(DEB, architecture='i386'), replace(DEB, format='rpm'), replace(DEB, name='A')
 ])
 def test_packages_of_one_name_that_are_not_the_same(other: Package) -> None:
     changes = compare_packages(Packages(frozenset({DEB})), Packages(frozenset({other})))
@@ -78,7 +79,7 @@ def test_only_the_format_that_is_unread_is_left_out(side: str) -> None:
 @pytest.mark.parametrize(('changes', 'is_empty'), [
     (PackageChanges(), True), (PackageChanges(unread={'deb': 'x'}), False),
     (PackageChanges((DEB,)), False), (PackageChanges((), (DEB,)), False),
-    (PackageChanges((), (), ((DEB, DEB._replace(version='2')),)), False)
+    (PackageChanges((), (), ((DEB, replace(DEB, version='2')),)), False)
 ])
 def test_nothing_changed_is_said_where_all_is_known(
     changes: PackageChanges, is_empty: bool

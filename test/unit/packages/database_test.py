@@ -14,7 +14,7 @@ from kiwi_stackbuild_plugin.packages.changes import (
     compare_packages, describe_packages, packages_document
 )
 from kiwi_stackbuild_plugin.packages.database import (
-    Package, Packages, concerns_packages, read_packages
+    Details, Package, Packages, concerns_packages, read_packages
 )
 from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
@@ -90,6 +90,25 @@ def test_data_bases_of_text(
         write(tmp_path, path, content)
     assert read() == Packages(frozenset(expected), {})
     assert all(concerns_packages(os.fsencode(path)) for path in files)
+
+
+@pytest.mark.parametrize(('path', 'content', 'details'), [
+    ('var/lib/dpkg/status',
+     'Package: a\nMaintainer: A B <a@b.org>\nHomepage: https://x.org\nSource: s (1)\nVersion: 1\n',
+     Details((), 'A B <a@b.org>', 'https://x.org', 's (1)')),
+    ('lib/apk/db/installed', 'C:Q1x\nP:a\nV:1\nL:MIT AND Zlib\nU:u\no:s\nm:A <a@b>\nF:x\n',
+     Details(('MIT AND Zlib',), 'A <a@b>', 'u', 's', 'Q1x')),
+    ('var/lib/pacman/local/a-1/desc',
+     '%NAME%\na\n\n%BASE%\ns\n\n%URL%\nu\n\n%LICENSE%\nMIT\nZlib\n\n%PACKAGER%\nA <a@b>\n\n',
+     Details(('MIT', 'Zlib'), 'A <a@b>', 'u', 's')),
+])
+def test_details(
+    tmp_path: Path, read: Callable[[], Packages], path: str, content: str, details: Details
+) -> None:
+    write(tmp_path, path, content)
+    found, = read().found
+    assert found.details == details
+    assert found == Package(found.format, 'a', '', found.version), 'they make no other package'
 
 
 def test_paths_that_have_nothing_to_do_with_packages() -> None:

@@ -240,12 +240,12 @@ def test_huge_ones_are_named(
 
 
 @pytest.mark.parametrize(('prints', 'says', 'status', 'expected'), [
-    (r'a\tx86_64\t(none)\t1-2\nb\tnoarch\t3\t1-2\n', 'warning: bdb', 0,
+    (r'a\tx86_64\t(none)\t1-2\tMIT\nb\tnoarch\t3\t1-2\tA\tB\n', 'warning: bdb', 0,
      {('a', 'x86_64', '1-2'), ('b', 'noarch', '3:1-2')}),
-    (r'gpg-pubkey\t(none)\t(none)\t1-2\nline\n', 'warning: bdb', 0, set()),
+    (r'gpg-pubkey\t(none)\t(none)\t1-2\tpubkey\nline\n', 'warning: bdb', 0, set()),
     # rpm goes on behind what is damaged; one without bdb says nothing of it
-    (r'a\tx\t(none)\t1\n', 'error: bdb: damaged', 0, None),
-    (r'a\tx\t(none)\t1\n', 'bdb', 1, None), ('', '', 0, None),
+    (r'a\tx\t(none)\t1\tMIT\n', 'error: bdb: damaged', 0, None),
+    (r'a\tx\t(none)\t1\tMIT\n', 'bdb', 1, None), ('', '', 0, None),
 ])
 def test_bdb_is_read_by_rpm_from_a_copy(
     tmp_path: Path, read: Callable[[], Packages], monkeypatch: pytest.MonkeyPatch,
@@ -266,3 +266,16 @@ def test_bdb_is_read_by_rpm_from_a_copy(
     assert os.listdir(tmp_path / 'root/var/lib/rpm') == ['Packages']
     assert ('rpm' in found.unread) == (expected is None)
     assert found.found == {Package('rpm', *words) for words in expected or ()}  # type: ignore
+    assert {one.details.licenses for one in found.found} == (
+        {('MIT',), ('A\tB',)} if expected else set()
+    )
+
+
+def test_what_rpm_says_of_a_package(
+    tmp_path: Path, read: Callable[[], Packages], database: Path
+) -> None:
+    place_database(tmp_path / 'root', database, 'sqlite', 'var/lib/rpm')
+    told = {one.name: one.details for one in read().found}['alpha']
+    assert told.licenses == ('MIT',)
+    assert told.source == 'alpha-1.0-1.src.rpm'
+    assert len(told.checksum) == 64
