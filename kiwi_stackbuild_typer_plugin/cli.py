@@ -107,6 +107,7 @@ def make_stash() -> 'typer.Typer':
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
         strict: Annotated[bool, option(usage, '--strict')] = False,
         verify: Annotated[bool, option(usage, '--verify')] = False,
+        ignore_times: Annotated[bool, option(usage, '--ignore-times')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False,
         form: Annotated[Optional[str], option(usage, '--format')] = None,
         prune: Annotated[bool, option(usage, '--prune')] = False,
@@ -120,7 +121,8 @@ def make_stash() -> 'typer.Typer':
             '--export': export or [], '--strict': strict, '--verify': verify,
             '--dry-run': dry_run, '--authfile': authfile, '--cert-dir': cert_dir,
             '--tls-verify': tls_verify, '--format': form, '--prune': prune,
-            '--keep-last': keep_last, '--keep-weekly': keep_weekly
+            '--keep-last': keep_last, '--keep-weekly': keep_weekly,
+            '--ignore-times': ignore_times
         }
         check_stash(args, show_list)
         request('stash', {**args, '--list': show_list})

@@ -17,7 +17,7 @@ import base64
 import json
 import os
 from typing import (
-    Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+    Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 )
 
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Change
@@ -99,11 +99,26 @@ def watch(
 
 
 def _find_extra(entry: Entry, all_xattrs: bool) -> Extra:
-    mtime = entry.stat.st_mtime_ns
     return Extra(
-        None if 0 <= mtime <= _LAST_MOMENT else mtime,
+        _told_time(entry.stat.st_mtime_ns),
         entry.xattrs if all_xattrs else split_xattrs(entry.xattrs)[1]
     )
+
+
+def with_times(found: Extras, times: Mapping[bytes, int]) -> Extras:
+    """Return extras of entries that are stored with other times (nanoseconds)."""
+    changed = {
+        path: found.get(path, Extra())._replace(mtime=_told_time(mtime))
+        for path, mtime in times.items()
+        if path in found or _told_time(mtime) is not None
+    }
+    merged = {**found, **changed}
+    return {path: extra for path, extra in merged.items() if extra != Extra()}
+
+
+def _told_time(mtime: int) -> Optional[int]:
+    """Return a time that the storage does not keep, None for any other."""
+    return None if 0 <= mtime <= _LAST_MOMENT else mtime
 
 
 def holes_left(

@@ -22,19 +22,24 @@ from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
 from kiwi_stackbuild_plugin.tree.selection import storable
+from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, ByteCode, Times
 
 log = logging.getLogger('kiwi')
 
 
 def find_changes(
     space: Workspace, tree: RootTree, base: Base,
-    entries: Callable[[], Iterator[Entry]], use_index: bool = True
+    entries: Callable[[], Iterator[Entry]], use_index: bool = True,
+    ignore_times: bool = False
 ) -> Delta:
     """Return what turns the base into the tree.
 
     :param entries: begins a scan of the tree
     :param use_index: False looks at what the storage has, damage included
+    :param ignore_times: what differs by its time alone keeps that of the base,
+        but for sources whose time Python's byte code names
     """
+    matters = ByteCode(tree.fd).names_time_of if ignore_times else None
     trust = Trust(
         base.touched_since, base.rounded, base.touched_since is None
         or os.fstat(tree.fd).st_ctime_ns >= base.touched_since
@@ -49,12 +54,12 @@ def find_changes(
             try:
                 return compare(
                     storable(known, lambda path, why: None, longest_path),
-                    entries(), files.same_content, trust
+                    entries(), files.same_content, trust, matters
                 )
             except IndexDamaged as issue:
                 log.debug('index of %s: %s', base.info.image_id[:12], issue)
         there = amend(scan_ahead(files.fd, tree.exclusion), extras_of(base.info))
-        return compare(there, entries(), files.same_content, trust)
+        return compare(there, entries(), files.same_content, trust, matters)
 
 
 class _BaseFiles:
@@ -90,19 +95,22 @@ class _BaseFiles:
 
 
 def verify(
-    space: Workspace, tree: RootTree, name: str, image_id: str, rounded: bool
+    space: Workspace, tree: RootTree, name: str, image_id: str, rounded: bool,
+    times: Times = TREE_TIMES
 ) -> None:
     """Mount an image and compare it with a tree.
 
     :param name: the stash, for the messages
     :param rounded: see delta.Trust
+    :param times: those of the image, where they are not the tree's
     :raises KiwiStashVerifyFailed: with the first path that differs
     """
     info = local.find_image(image_id)
     extras = extras_of(info) if info else {}
     with local.mounted(space, image_id) as path, opened_tree(path) as fd:
         delta = compare(
-            amend(scan_ahead(fd, tree.exclusion), extras), tree.entries([], longest_path),
+            amend(scan_ahead(fd, tree.exclusion), extras),
+            times.apply(tree.entries([], longest_path)),
             ContentComparer(fd, tree.fd), Trust(None, rounded)
         )
     paths = [*delta.removed, *(

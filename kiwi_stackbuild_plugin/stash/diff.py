@@ -42,7 +42,7 @@ class Difference:
     """What turns one tree into another.
 
     before, after: names to show, before empty for a whole tree; removed: the
-    topmost paths that are gone
+    topmost paths that are gone; kept_times: see delta.Delta, how many
     """
 
     before: str
@@ -50,6 +50,7 @@ class Difference:
     packages: PackageChanges
     removed: Tuple[bytes, ...]
     changes: Tuple[Change, ...]
+    kept_times: int = 0
 
 
 def compare_images(before: str, after: str, policy: Policy) -> Difference:
@@ -127,7 +128,7 @@ class _SameContent:
 
 def compare_with_base(
     space: Workspace, name: str, tree_fd: int, base: Optional[Base],
-    removed: Tuple[bytes, ...], changes: Tuple[Change, ...]
+    removed: Tuple[bytes, ...], changes: Tuple[Change, ...], kept_times: int = 0
 ) -> Difference:
     """Return what a stash would store.
 
@@ -141,7 +142,8 @@ def compare_with_base(
     if removed or any(map(concerns_packages, paths)):
         packages = _packages_since(space, tree_fd, base)
     return Difference(
-        base.info.display_name if base else '', name, packages, removed, changes
+        base.info.display_name if base else '', name, packages, removed, changes,
+        kept_times
     )
 
 
@@ -171,7 +173,7 @@ def format_dry_run(difference: Difference, base: Optional[Base]) -> str:
     """Return what a stash would store, each path of it, for people."""
     return describe_delta(
         difference.after, base, difference.removed, difference.changes,
-        describe_packages(difference.packages)
+        describe_packages(difference.packages), difference.kept_times
     )
 
 
@@ -180,6 +182,9 @@ def difference_document(difference: Difference) -> str:
     document: Dict[str, Any] = {
         'from': difference.before or None, 'to': difference.after,
         'packages': packages_document(difference.packages),
-        'files': files_document(difference.removed, difference.changes)
+        'files': {
+            **files_document(difference.removed, difference.changes),
+            'kept_times': difference.kept_times
+        }
     }
     return json.dumps(document, indent=4)

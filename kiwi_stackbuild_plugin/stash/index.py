@@ -20,8 +20,9 @@ import zstandard
 
 from kiwi_stackbuild_plugin.host.durable import replace
 from kiwi_stackbuild_plugin.tree.entry import Entry
-from kiwi_stackbuild_plugin.tree.rows import LENGTH, receive
+from kiwi_stackbuild_plugin.tree.rows import LENGTH, receive, send
 from kiwi_stackbuild_plugin.tree.scan import Exclusion
+from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, Times
 from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
@@ -92,9 +93,12 @@ class IndexWriter:
             return False
         return stream is not None
 
-    def keep(self, image_id: str) -> None:
-        """Make what was written the index of an image; drop old ones."""
-        if not self._close():
+    def keep(self, image_id: str, times: Times = TREE_TIMES) -> None:
+        """Make what was written the index of an image; drop old ones.
+
+        :param times: those of the image, where they are not the tree's
+        """
+        if not self._close() or not self._retime(times):
             return
         directory = index_directory()
         path = os.path.join(directory, image_id)
@@ -112,6 +116,33 @@ class IndexWriter:
             _drop_old(directory)
         except OSError as issue:
             log.debug('no index of %s: %s', image_id[:12], issue)
+
+
+    def _retime(self, times: Times) -> bool:
+        """Write the index again with the times of the image."""
+        if times.are_those_of_the_tree:
+            return True
+        timed = IndexWriter(f'{self.path}.timed', self.exclusion)
+        try:
+            with open(self.path, 'rb') as raw, _unpacked(raw) as stream:
+                stream.read(int.from_bytes(stream.read(LENGTH), 'little'))
+                send(timed.begin(), (
+                    (entry.path, tuple(entry.stat), entry.xattrs, entry.target)
+                    for entry in times.apply(receive(stream.read(LENGTH), stream))
+                ))
+            whole = timed._close()
+            os.replace(timed.path, self.path)
+        except (OSError, EOFError, ValueError, TypeError, zstandard.ZstdError) as issue:
+            log.debug('no index: %s', issue)
+            return False
+        finally:
+            timed.close()
+        return whole
+
+
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    stream: IO[bytes] = zstandard.ZstdDecompressor().stream_reader(raw, closefd=True)
+    return stream
 
 
 def drop_indexes(image_ids: Iterable[str]) -> None:
@@ -139,7 +170,7 @@ def read_index(image_id: str, exclusion: Exclusion) -> Optional[Iterator[Entry]]
     if not _is_private(os.fstat(raw.fileno())):
         raw.close()
         return None
-    stream: IO[bytes] = zstandard.ZstdDecompressor().stream_reader(raw, closefd=True)
+    stream = _unpacked(raw)
     try:
         length = int.from_bytes(stream.read(LENGTH), 'little')
         if length <= _HEAD_LENGTH and stream.read(length) == _head(exclusion):

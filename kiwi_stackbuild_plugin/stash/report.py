@@ -33,9 +33,17 @@ def stash_summary(
     )
 
 
+def times_summary(count: int) -> str:
+    """Return the line that says what --ignore-times did."""
+    return (
+        f'{count} entries differ from the base by their time alone: the image has '
+        'the times of the base for them'
+    )
+
+
 def describe_delta(
     name: str, base: Optional[Base], removed: Sequence[bytes],
-    changes: Sequence[Change], packages: Sequence[str] = ()
+    changes: Sequence[Change], packages: Sequence[str] = (), kept_times: int = 0
 ) -> str:
     """Return what a stash would store.
 
@@ -43,6 +51,7 @@ def describe_delta(
     ten files that take most, and one line with the sums.
 
     :param packages: lines that tell of packages
+    :param kept_times: entries that keep the base's time
     """
     origin = f'a change of {base.info.display_name}' if base else 'the whole tree'
     lines = [f'{name}: {origin}, nothing is stored', *packages]
@@ -51,7 +60,8 @@ def describe_delta(
         f'{change.kind} {_content_size(change):>12} {printable_path(change.entry.path)}'
         for change in changes if change.kind != PARENT
     ]
-    return '\n'.join(lines + describe_sizes(removed, changes))
+    lines += describe_sizes(removed, changes)
+    return '\n'.join(lines + ([times_summary(kept_times)] if kept_times else []))
 
 
 def describe_sizes(

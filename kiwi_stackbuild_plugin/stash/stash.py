@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from kiwi_stackbuild_plugin.description.description import (
 from kiwi_stackbuild_plugin.description.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.description.origin import take_moment, write_origin
 from kiwi_stackbuild_plugin.host.errors import (
-    KiwiStashDescriptionInvalid, printable, printable_path
+    KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid, printable, printable_path
 )
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.progress import ProgressMeter
@@ -29,7 +30,8 @@ from kiwi_stackbuild_plugin.image.layout import make_layout
 from kiwi_stackbuild_plugin.image.reference import check_stash_name
 from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
 from kiwi_stackbuild_plugin.layer.extras import (
-    Extras, can_carry, encode, find_root_extra, holes_left, watch, with_holes
+    ROOT, Extras, can_carry, encode, find_root_extra, holes_left, watch, with_holes,
+    with_times
 )
 from kiwi_stackbuild_plugin.stash.base import (
     Base, chain_is_beyond_use, chain_is_full, chain_limit, container_below,
@@ -42,7 +44,7 @@ from kiwi_stackbuild_plugin.stash.diff import (
 from kiwi_stackbuild_plugin.stash.export import check_exports, export_all
 from kiwi_stackbuild_plugin.stash.index import IndexWriter
 from kiwi_stackbuild_plugin.stash.new_image import NewImage, parse_labels, store_image
-from kiwi_stackbuild_plugin.stash.report import stash_summary
+from kiwi_stackbuild_plugin.stash.report import stash_summary, times_summary
 from kiwi_stackbuild_plugin.stash.source import RootTree, open_root, report_findings
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
@@ -54,6 +56,7 @@ from kiwi_stackbuild_plugin.tree.ahead import ScanAhead
 from kiwi_stackbuild_plugin.tree.delta import Change, Delta, whole_tree
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.scan import tree_size
+from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, Times
 
 log = logging.getLogger('kiwi')
 
@@ -73,6 +76,7 @@ class StashRequest:
     form: Optional[str] = None
     strict: bool = False
     verify: bool = False
+    ignore_times: bool = False
     access: Access = DEFAULT_ACCESS
 
 
@@ -112,6 +116,7 @@ def stash(request: StashRequest, root_is_ours: bool = False) -> str:
     """
     started = time.monotonic()
     extra = parse_labels(request.labels)
+    _check_times(request)
     check_exports(request.exports)
     chain_limit()
     timestamp()
@@ -142,6 +147,14 @@ def stash(request: StashRequest, root_is_ours: bool = False) -> str:
             ImageDocuments(base.info.image_id)
         )) if base else None
         return _store_tree(job, base, documents, extra)
+
+
+def _check_times(request: StashRequest) -> None:
+    if request.ignore_times and request.no_base:
+        raise KiwiStashArgumentInvalid(
+            '--ignore-times: with --no-base there is no base whose times are kept',
+            'leave one of the two away'
+        )
 
 
 def _warn_early(tree: RootTree, description: Optional[RootDescription]) -> None:
@@ -208,9 +221,10 @@ def _store_changes(
     removed = () if delta is None else delta.removed
     if job.request.dry_run:
         difference = compare_with_base(
-            job.space, job.name, job.tree.fd, base, removed, tuple(changes)
+            job.space, job.name, job.tree.fd, base, removed, tuple(changes),
+            len(delta.kept_times) if delta else 0
         )
-        _extras_label(job, base, (), findings)
+        _extras_label(job, base, delta, (), findings)
         report_findings(findings, job.request.strict)
         return difference_document(difference) if job.request.form == 'json' \
             else format_dry_run(difference, base)
@@ -220,7 +234,7 @@ def _store_changes(
     )
     holes = (*_holes_left(base, delta), *(layer.sparse if layer else ()))
     extra = {
-        **extra, labels.EXTRAS: _extras_label(job, base, holes, findings),
+        **extra, labels.EXTRAS: _extras_label(job, base, delta, holes, findings),
         **_xattrs_label(base), **_imported_label(job, base)
     }
     report_findings(findings, job.request.strict)
@@ -230,7 +244,8 @@ def _store_changes(
             documents
         ), job.space, layout
     )
-    _publish(job, image_id, digest, base, layer)
+    times = Times(kept=delta.kept_times) if delta else TREE_TIMES
+    _publish(job, image_id, digest, base, layer, times)
     return ''
 
 
@@ -254,7 +269,7 @@ def _holes_left(base: Optional[Base], delta: Optional[Delta]) -> Iterator[bytes]
 
 
 def _extras_label(
-    job: _Job, base: Optional[Base], holes: Iterable[bytes],
+    job: _Job, base: Optional[Base], delta: Optional[Delta], holes: Iterable[bytes],
     findings: List[Tuple[bytes, str]]
 ) -> str:
     for path, extra in job.extras.items():
@@ -263,10 +278,23 @@ def _extras_label(
                 '%s: more than 1 MiB of extended attributes: the rest is in a label, '
                 'which a stackbuild reads', printable_path(path)
             )
+    found = with_times(job.extras, delta.kept_times if delta else {})
     return encode(
-        with_holes({**find_root_extra(job.tree.fd), **job.extras}, holes),
+        with_holes({**_root_extra(job, base), **found}, holes),
         lambda path, why: findings.append((path, why))
     )
+
+
+def _root_extra(job: _Job, base: Optional[Base]) -> Extras:
+    """Return what is kept of the root directory; its time may be that of the base."""
+    found = find_root_extra(job.tree.fd)
+    if base is None or not job.request.ignore_times:
+        return found
+    old, told, now = extras_of(base.info).get(ROOT), base.info.told, os.fstat(job.tree.fd)
+    same = old is not None and old.xattrs == found[ROOT].xattrs and (
+        told.root_mode, told.root_owner
+    ) == (stat.S_IMODE(now.st_mode), (now.st_uid, now.st_gid))
+    return {ROOT: old} if same and old else found
 
 
 def _imported_label(job: _Job, base: Optional[Base]) -> Dict[str, str]:
@@ -291,7 +319,7 @@ def _find_changes(
     )
     return find_changes(
         job.space, job.tree, base, lambda: job.entries(findings, base),
-        use_index=not job.request.verify
+        use_index=not job.request.verify, ignore_times=job.request.ignore_times
     )
 
 
@@ -311,18 +339,20 @@ def _write_layer(
 
 def _publish(
     job: _Job, image_id: str, digest: str, base: Optional[Base],
-    layer: Optional[Layer]
+    layer: Optional[Layer], times: Times
 ) -> None:
     if job.request.verify:
         verify(
-            job.space, job.tree, job.name, image_id, bool(base and base.rounded)
+            job.space, job.tree, job.name, image_id, bool(base and base.rounded), times
         )
     published = f'{local.LOCAL}/{job.name}'
     if not (base and base.info.image_id == image_id and published in base.info.names):
         local.tag_image(job.space, image_id, published)
     write_origin(job.tree.fd, image_id, job.name, digest, job.moment)
-    job.index.keep(image_id)
+    job.index.keep(image_id, times)
     log.info(stash_summary(
         job.name, image_id, layer, base, time.monotonic() - job.started
     ))
+    if times.kept:
+        log.info(times_summary(len(times.kept)))
     export_all(job.name, image_id, job.request.exports, job.request.access)

@@ -12,6 +12,7 @@ usage: kiwi-ng system stash -h | --help
            [--tls-verify=<true|false>]
            [--strict]
            [--verify]
+           [--ignore-times]
            [--dry-run]
            [--format=<json|table>]
        kiwi-ng system stash --container-name=<name> --export=<transport:reference>...
@@ -61,6 +62,10 @@ options:
         times
     --format=<json|table>
         form of what --dry-run shows, by default a table
+    --ignore-times
+        store nothing of an entry that differs from the base by its
+        modification time alone: in the image it has that of the
+        base. How many there are is said
     --keep-last=<number>
         with --prune: keep so many of the newest stashes of each name
     --keep-weekly=<number>
@@ -156,6 +161,7 @@ def _stash(
         form=_dry_run_form(args),
         strict=bool(args['--strict']),
         verify=bool(args['--verify']),
+        ignore_times=bool(args['--ignore-times']),
         access=access
     ))
     if text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import (
     Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set,
     Tuple
@@ -34,11 +34,14 @@ class Change(NamedTuple):
 class Delta:
     """What turns a base into a tree, in order of path.
 
-    removed holds the topmost paths that are gone.
+    removed holds the topmost paths that are gone; kept_times has the mtimes
+    (nanoseconds) of the base for what differs in nothing else and is to keep
+    them: it is not changed, and changes that hold it have these times.
     """
 
     removed: Tuple[bytes, ...]
     changes: Tuple[Change, ...]
+    kept_times: Mapping[bytes, int] = field(default_factory=dict)
 
     def count(self, kind: str) -> int:
         """Return how many changes are of a kind."""
@@ -125,7 +128,8 @@ def whole_tree(tree: Iterable[Entry]) -> Iterator[Change]:
 
 def compare(
     base: Iterable[Entry], tree: Iterable[Entry],
-    same_content: Callable[[bytes], bool], trust: Trust = Trust()
+    same_content: Callable[[bytes], bool], trust: Trust = Trust(),
+    time_matters: Optional[Callable[[Entry], bool]] = None
 ) -> Delta:
     """Return the changes that turn base into tree.
 
@@ -136,18 +140,24 @@ def compare(
     :param base: entries in order of path
     :param tree: entries in order of path
     :param same_content: compares the files of both sides at a path
+    :param time_matters: asked of an entry of the tree that may differ by its
+        mtime alone; if it says no, such an entry is unchanged, and its time is
+        in kept_times. None: all times matter
     """
-    return _Comparison(same_content, trust).run(iter(base), iter(tree))
+    return _Comparison(same_content, trust, time_matters).run(iter(base), iter(tree))
 
 
 class _Comparison:
     """State of one comparison: the walk down both trees, and what was found."""
 
     def __init__(
-        self, same_content: Callable[[bytes], bool], trust: Trust
+        self, same_content: Callable[[bytes], bool], trust: Trust,
+        time_matters: Optional[Callable[[Entry], bool]]
     ) -> None:
         self.same_content = same_content
         self.trust = trust
+        self.time_matters = time_matters
+        self.kept_times: Dict[bytes, int] = {}
         self.removed: List[bytes] = []
         self.found: Dict[bytes, Change] = {}
         self.linked: List[_Linked] = []
@@ -183,7 +193,7 @@ class _Comparison:
         changes = sorted(
             self.found.values(), key=lambda change: sort_key(change.entry.path)
         )
-        return Delta(tuple(self.removed), tuple(changes))
+        return Delta(tuple(self.removed), tuple(changes), self.kept_times)
 
     def _climb(self, path: bytes) -> None:
         while self.node is not None and not path.startswith(self.node.prefix):
@@ -206,7 +216,17 @@ class _Comparison:
             self.linked.append(_Linked(new, old, self.node))
         elif not self._same(old, new, self.node):
             self._add(Change(CHANGED, new), self.node)
+        else:
+            new = self._keep_time(old, new)
         self._descend(new)
+
+    def _keep_time(self, old: Entry, new: Entry) -> Entry:
+        """Return an unchanged entry with the time that it keeps."""
+        mtime = old.stat.st_mtime_ns
+        if self.time_matters is None or mtime == new.stat.st_mtime_ns:
+            return new
+        self.kept_times[new.path] = mtime
+        return new._replace(stat=new.stat._replace(st_mtime_ns=mtime))
 
     def _single(self, new: Entry) -> None:
         if new.stat.st_nlink > 1 and not new.is_dir:
@@ -230,7 +250,10 @@ class _Comparison:
             return False
         exact = old.stat.st_mtime_ns == new.stat.st_mtime_ns
         if not exact and not (self.trust.rounded and same_but_rounded(old, new)):
-            return False
+            if self.time_matters is None or self.time_matters(new):
+                return False
+            # the content of both was found to be the same, or it was touched since
+            exact = True
         if not new.is_file or new.stat.st_size == 0:
             return True
         since = self.trust.touched_since
@@ -251,9 +274,7 @@ class _Comparison:
         kept: Set[Inode] = set()
         for group in groups.values():
             source = self._common_source(group)
-            if source is not None and source not in kept and self._same(
-                group[0].base or group[0].tree, group[0].tree, group[0].node
-            ):
+            if source is not None and source not in kept and self._same_group(group):
                 kept.add(source)
                 continue
             head = group[0].tree.path
@@ -261,6 +282,21 @@ class _Comparison:
                 kind = ADDED if item.base is None else CHANGED
                 link = b'' if item.tree.path == head else head
                 self._add(Change(kind, item.tree, link), item.node)
+
+    def _same_group(self, group: List[_Linked]) -> bool:
+        """Tell whether a group that has one source is unchanged."""
+        matters = self.time_matters
+        first = group[0]
+        old = first.base or first.tree
+        if matters and old.stat.st_mtime_ns != first.tree.stat.st_mtime_ns and any(
+            matters(item.tree) for item in group[1:]
+        ):
+            return False
+        if not self._same(old, first.tree, first.node):
+            return False
+        for item in group:
+            self._keep_time(old, item.tree)
+        return True
 
     @staticmethod
     def _common_source(group: List[_Linked]) -> Optional[Inode]:

@@ -15,7 +15,7 @@ import pytest
 from kiwi_stackbuild_plugin.layer import extras as module
 from kiwi_stackbuild_plugin.layer.extras import (
     ROOT, Extra, Extras, amend, decode, encode, find_root_extra, holes_left,
-    split_xattrs, watch, with_holes
+    split_xattrs, watch, with_holes, with_times
 )
 from kiwi_stackbuild_plugin.layer.restore import restore_extras
 from kiwi_stackbuild_plugin.tree.delta import ADDED, CHANGED, PARENT, Change
@@ -115,6 +115,15 @@ def test_label_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lost == {b'b' * 60: (
         'its time, extended attributes, holes would make a label too long'
     )}
+
+
+def test_extras_follow_times_that_are_stored() -> None:
+    """A time that the storage keeps needs none, one that it does not needs one."""
+    xattrs = (('user.a', b''),)
+    found: Extras = {b'a': Extra(-1), b'b': Extra(-1, xattrs), b'c': Extra(-1), ROOT: Extra(5)}
+    assert with_times(found, {b'a': 7, b'b': 7, b'd': 7, b'e': -7}) == {
+        b'b': Extra(None, xattrs), b'c': Extra(-1), b'e': Extra(-7), ROOT: Extra(5)
+    }
 
 
 def change(kind: str, path: bytes, mode: int = stat.S_IFREG) -> Change:

@@ -179,7 +179,7 @@ def test_difference_in_words_and_as_json(tmp_path: Path) -> None:
     (tmp_path / 'a\udcff\x1b').write_bytes(b'12345')
     found = Difference('', 'after', PackageChanges(unread={'rpm': 'why'}), (b'gone',), (
         change_of(tmp_path, 'a\udcff\x1b', ADDED),
-    ))
+    ), 12)
     told = format_difference(found)
     assert told.startswith('from  to after\n\nthe rpm packages are not known\npackages: 0 added')
     assert told.endswith('1 added, 0 changed, 1 removed, 5 B of content')
@@ -189,7 +189,7 @@ def test_difference_in_words_and_as_json(tmp_path: Path) -> None:
     assert document['packages']['unread'] == {'rpm': 'why'}
     assert document['files'] == {
         'added': 1, 'changed': 0, 'removed': 1, 'bytes': 5,
-        'largest': [{'path': 'a\udcff\x1b', 'size': 5}]
+        'largest': [{'path': 'a\udcff\x1b', 'size': 5}], 'kept_times': 12
     }
 
 

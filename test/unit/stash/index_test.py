@@ -17,6 +17,7 @@ from kiwi_stackbuild_plugin.tree.entry import Entry, Row, named
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.rows import LENGTH, send, send_batch
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan_rows
+from kiwi_stackbuild_plugin.tree.times import Times
 from trees import make_root
 
 IMAGE = 'a' * 64
@@ -213,3 +214,23 @@ def test_the_ones_used_last_are_kept(
     assert len(read()) == 3, 'a is used now, b is older'
     write(tmp_path, entries[:3], 'c' * 64)
     assert sorted(os.listdir(cache)) == ['a' * 64, 'c' * 64]
+
+
+def test_times_of_the_image_are_written_down(tmp_path: Path, entries: List[Row]) -> None:
+    """Not those of the tree, where they differ."""
+    paths = [path for path, *_ in entries]
+    times = Times(10, {paths[0]: 11, paths[-1]: -1})
+    writer = IndexWriter(str(tmp_path / 'index'), NONE)
+    send(writer.begin(), entries)
+    writer.keep(IMAGE, times)
+    assert read() == [seen(entry) for entry in times.apply(named(entries))]
+    assert read() != [seen(entry) for entry in named(entries)]
+    assert sorted(os.listdir(tmp_path)) == ['cache', 'root']
+
+
+def test_half_a_scan_stays_half_with_other_times(tmp_path: Path, entries: List[Row]) -> None:
+    writer = IndexWriter(str(tmp_path / 'index'), NONE)
+    send_batch(writer.begin(), entries[:700])
+    writer.keep(IMAGE, Times(10))
+    with pytest.raises(IndexDamaged):
+        read()

@@ -90,6 +90,7 @@ def test_first_stash_is_whole_and_the_next_a_change(
     ({'labels': ('x',)}, KiwiStashArgumentInvalid, "--label 'x'"),
     ({'exports': ('x',)}, KiwiStashArgumentInvalid, "'x'"),
     ({'base': 'A'}, KiwiStashArgumentInvalid, "--base 'A'"),
+    ({'ignore_times': True, 'no_base': True}, KiwiStashArgumentInvalid, '--ignore-times: with'),
     ({'base': 'nowhere'}, KiwiStackBuildError, '--base'),
 ])
 def test_what_is_wrong_with_a_request(

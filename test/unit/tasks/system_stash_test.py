@@ -24,6 +24,7 @@ FULL_STASH = [
 @pytest.mark.parametrize(('words', 'expected'), [
     (['--root=/r'], StashRequest('/r')),
     (['--root', '/r', '--no-base'], StashRequest('/r', no_base=True)),
+    (['--root=/r', '--ignore-times'], StashRequest('/r', ignore_times=True)),
     (['--root=/r', '--tag='], StashRequest('/r', tag='')),
     (FULL_STASH, StashRequest(
         root='/r', container_name='name', tag='v1', base='oci:/x:y',
