@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from contextlib import ExitStack
 from typing import Sequence
 
 from kiwi_stackbuild_plugin.description.extended import kept_extension
@@ -17,9 +18,12 @@ from kiwi_stackbuild_plugin.layer.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.layer.restore import report_lost, restore_extras, restore_root
 from kiwi_stackbuild_plugin.stackbuild.plan import BUILT_DESCRIPTION, BuildPlan
 from kiwi_stackbuild_plugin.stackbuild.stacking import Step, report_conflicts
+from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
 from kiwi_stackbuild_plugin.tree.ahead import read_ahead
 from kiwi_stackbuild_plugin.tree.apply import apply_delta
 from kiwi_stackbuild_plugin.tree.delta import place_of
+from kiwi_stackbuild_plugin.tree.layered import Unreadable
+from kiwi_stackbuild_plugin.tree.merged_copy import can_clone, copy_layers
 from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
@@ -57,10 +61,38 @@ def import_images(
 
 
 def _copy_image(step: Step, root: str) -> None:
+    """Copy an image from its layers' directories, or from its mount."""
     with opened_tree(step.path) as fd:
-        with read_ahead(fd):
-            copy_tree(step.path, root, _has_large_hole(step))
+        if not _copy_from_layers(step, root):
+            with read_ahead([fd]):
+                copy_tree(step.path, root, _has_large_hole(step))
         report_lost(fd, root)
+
+
+def _copy_from_layers(step: Step, root: str) -> bool:
+    """Copy what the layers of an image make; they are held by its mount.
+
+    :returns: False where that cannot be done here; then there is no root
+    """
+    with open_layers(step.image) as layers:
+        if not layers:
+            return False
+        os.mkdir(root)
+        sparse = frozenset(
+            path for path, extra in extras_of(step.image).items() if extra.sparse
+        )
+        try:
+            with opened_tree(root) as root_fd, ExitStack() as stack:
+                if can_clone(layers[0], root_fd):
+                    log.info('The root tree shares blocks with the storage')
+                else:
+                    stack.enter_context(read_ahead(layers[::-1]))
+                copy_layers(layers[::-1], root_fd, sparse)
+        except Unreadable as issue:
+            log.info('Copied from the mount, the storage has other layers: %s', issue)
+            remove_tree(root)
+            return False
+    return True
 
 
 def _stack(root_fd: int, step: Step) -> None:

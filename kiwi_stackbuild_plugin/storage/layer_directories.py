@@ -10,12 +10,19 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.tree.opening import DIRECTORY_FLAGS
 
 
+#: containers/storage notes here the owner and mode of what it stores with others
+_OVERRIDE = 'user.containers.override_stat'
+#: beside a layer whose files are stored by their digests
+_BY_DIGEST = 'composefs-data'
+
+
 @contextmanager
 def open_layers(info: ImageInfo) -> Iterator[List[int]]:
     """Open the layers of an image for a block, from the bottom up.
 
     They are neither mounted nor locked. None where another driver than overlay
-    is in use, where they are not ours to read, or are gone.
+    is in use, where they are not ours to read, are gone, or are not the files
+    as they are.
     """
     with ExitStack() as stack:
         found: List[int] = []
@@ -23,6 +30,16 @@ def open_layers(info: ImageInfo) -> Iterator[List[int]]:
             for path in info.directories:
                 found.append(os.open(path, DIRECTORY_FLAGS))
                 stack.callback(os.close, found[-1])
+                if _is_other_than_seen(path, found[-1]):
+                    found = []
+                    break
         except OSError:
             found = []
         yield found if len(found) == len(info.layers) else []
+
+
+def _is_other_than_seen(path: str, fd: int) -> bool:
+    """Tell whether a layer is stored otherwise than a mount shows it."""
+    return _OVERRIDE in os.listxattr(fd) or os.path.lexists(
+        os.path.join(os.path.dirname(path), _BY_DIGEST)
+    )

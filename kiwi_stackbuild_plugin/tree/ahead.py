@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Optional
+from typing import Any, Iterator, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
 from kiwi_stackbuild_plugin.tree.entry import Entry
@@ -89,16 +89,17 @@ def scan_ahead(root_fd: int, exclusion: Exclusion = EVERYTHING) -> Iterator[Entr
 
 
 @contextmanager
-def read_ahead(root_fd: int) -> Iterator[None]:
-    """Have files read into the page cache while a block reads the same tree.
+def read_ahead(fds: Sequence[int]) -> Iterator[None]:
+    """Have files read into the page cache while a block reads the same trees.
 
     What reads one file after the other waits for the disk, and for the storage
     to find each file in its layers. It costs nothing but the work of a process
     that the end of the block ends.
 
-    :param root_fd: directory; only regular files below it are opened
+    :param fds: directories, only regular files below them are opened; what one
+        has is not read in those that follow
     """
-    child = _begin('warm', root_fd, os.getpid())
+    child = _begin('warm', fds, os.getpid())
     try:
         yield
     finally:
@@ -110,13 +111,15 @@ def read_ahead(root_fd: int) -> Iterator[None]:
 def _start(root_fd: int, exclusion: Exclusion) -> Optional[subprocess.Popen[bytes]]:
     pattern = exclusion.pattern
     return _begin(
-        'work', root_fd, tuple(exclusion.paths), tuple(exclusion.contents),
+        'work', [root_fd], tuple(exclusion.paths), tuple(exclusion.contents),
         pattern and pattern.pattern, pattern and pattern.flags
     )
 
 
-def _begin(task: str, root_fd: int, *job: Any) -> Optional[subprocess.Popen[bytes]]:
-    """Start a function of worker; a directory and values are its job.
+def _begin(
+    task: str, fds: Sequence[int], *job: Any
+) -> Optional[subprocess.Popen[bytes]]:
+    """Start a function of worker; directories and values are its job.
 
     :returns: None where Python itself cannot be started again
     """
@@ -126,13 +129,13 @@ def _begin(task: str, root_fd: int, *job: Any) -> Optional[subprocess.Popen[byte
         child = subprocess.Popen(
             [sys.executable, '-I', '-S', '-c', _PROGRAM % task],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            pass_fds=(root_fd,), bufsize=1 << 18
+            pass_fds=fds, bufsize=1 << 18
         )
     except OSError:
         return None
     assert child.stdin
     try:
-        child.stdin.write(marshal.dumps(_module_path()) + marshal.dumps((root_fd, *job)))
+        child.stdin.write(marshal.dumps(_module_path()) + marshal.dumps((list(fds), *job)))
         child.stdin.close()
     except BrokenPipeError:
         pass

@@ -10,12 +10,56 @@ import errno
 import os
 import stat
 from contextlib import ExitStack
-from typing import List, Optional, Sequence, Set
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from kiwi_stackbuild_plugin.tree.opening import DIRECTORY_FLAGS
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPAQUE = ('trusted.overlay.opaque', 'user.overlay.opaque')
+_MARKS = (*_OPAQUE, 'trusted.overlay.redirect')
+
+
+class Unreadable(Exception):
+    """A layer has marks that only the kernel's overlayfs understands."""
+
+
+class Found(NamedTuple):
+    """What overlayfs shows of a name.
+
+    :param layers: keys of the layer that has it; of a directory of all that make
+        it up, the topmost first, whose state it has
+    """
+
+    status: os.stat_result
+    layers: Tuple[int, ...]
+
+
+def merge(directories: Mapping[int, int]) -> Iterator[Tuple[bytes, Found]]:
+    """Yield what is in a directory that several layers make up, in any order.
+
+    :param directories: keys of the layers, the topmost first, to open directories
+    :raises Unreadable: for marks of overlayfs that are not known here
+    """
+    found: Dict[bytes, Found] = {}
+    closed: Set[bytes] = set()
+    for layer, directory in directories.items():
+        for name in map(os.fsencode, os.listdir(directory)):
+            if name in closed:
+                continue
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            above = found.get(name)
+            if stat.S_ISDIR(status.st_mode):
+                if above is None:
+                    found[name] = Found(status, (layer,))
+                else:
+                    found[name] = Found(above.status, (*above.layers, layer))
+                if _ends_here(directory, name):
+                    closed.add(name)
+                continue
+            closed.add(name)
+            if above is None and not _is_whiteout(status):
+                found[name] = Found(status, (layer,))
+    yield from found.items()
 
 
 class LayeredTree:
@@ -128,6 +172,22 @@ def _is_whiteout(status: os.stat_result) -> bool:
 def _is_gone(directory: int, name: bytes) -> bool:
     status = _status(directory, name)
     return status is None or _is_whiteout(status)
+
+
+def _ends_here(directory: int, name: bytes) -> bool:
+    """Tell whether a directory hides what lower layers have of it.
+
+    :raises Unreadable: for marks that are not known here
+    """
+    fd = os.open(name, DIRECTORY_FLAGS, dir_fd=directory)
+    try:
+        marks = set(_MARKS).intersection(os.listxattr(fd))
+        for mark in marks:
+            if mark not in _OPAQUE or os.getxattr(fd, mark) != b'y':
+                raise Unreadable(f'{os.fsdecode(name)!r}: {mark}')
+        return bool(marks)
+    finally:
+        os.close(fd)
 
 
 def _is_opaque(fd: int) -> bool:

@@ -6,6 +6,7 @@ import marshal
 import os
 import sys
 from contextlib import suppress
+from typing import Set
 
 from kiwi_stackbuild_plugin.tree.rows import send
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan_rows, walk_files
@@ -16,7 +17,7 @@ _BEGINNING = 1 << 24
 
 def work() -> None:
     """Scan and send, until done or nobody listens; the job comes by stdin."""
-    root_fd, paths, contents, pattern, flags = marshal.load(sys.stdin.buffer)
+    (root_fd,), paths, contents, pattern, flags = marshal.load(sys.stdin.buffer)
     if pattern:
         import re
         pattern = re.compile(pattern, flags)
@@ -29,14 +30,23 @@ def work() -> None:
 
 
 def warm() -> None:
-    """Ask for the beginning of each file, until done or our parent is gone."""
-    root_fd, parent = marshal.load(sys.stdin.buffer)
-    os.fchdir(root_fd)
-    for entry in walk_files(b'.'):
-        if os.getppid() != parent:
-            return
-        with suppress(OSError):
-            _ask_for(entry.path)
+    """Ask for the beginning of each file, until done or our parent is gone.
+
+    Of several directories the first that has a file is asked for it.
+    """
+    fds, parent = marshal.load(sys.stdin.buffer)
+    seen: Set[bytes] = set()
+    for fd in fds:
+        os.fchdir(fd)
+        for entry in walk_files(b'.'):
+            if os.getppid() != parent:
+                return
+            if entry.path in seen:
+                continue
+            if fd != fds[-1]:
+                seen.add(entry.path)
+            with suppress(OSError):
+                _ask_for(entry.path)
 
 
 def _ask_for(path: bytes) -> None:

@@ -64,9 +64,19 @@ def replaced_by_a_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+def stored_by_digest(path: Path) -> None:
+    """Layers are named <ID>/diff, what belongs to one is beside it."""
+    (path.parent / 'composefs-data').mkdir()
+
+
+def owners_in_attributes(path: Path) -> None:
+    os.setxattr(path, 'user.containers.override_stat', b'0:0:0755')
+
+
 @pytest.mark.parametrize('number', [0, 1, 2])
 @pytest.mark.parametrize('change', [
-    gone, replaced_by_a_link, replaced_by_a_file, replaced_by_a_fifo
+    gone, replaced_by_a_link, replaced_by_a_file, replaced_by_a_fifo, stored_by_digest,
+    owners_in_attributes
 ])
 def test_all_or_none(paths: List[Path], change: Callable[[Path], None], number: int) -> None:
     change(paths[number])

@@ -87,7 +87,7 @@ def test_python_that_cannot_be_started_again_costs_only_the_lead(
     big_root: int, monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
     monkeypatch.setattr(ahead_module.sys, 'executable', executable)
-    with read_ahead(big_root):
+    with read_ahead([big_root]):
         ahead = [entry.path for entry in scan_ahead(big_root)]
     assert ahead == [entry.path for entry in scan(big_root)]
     ScanAhead(big_root).close()
@@ -149,7 +149,7 @@ def test_reading_ahead_brings_files_into_the_page_cache(tmp_path: Path) -> None:
     with open(path, 'rb') as stream:
         os.fsync(stream.fileno())
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        with read_ahead(fd):
+        with read_ahead([fd]):
             deadline = time.monotonic() + 60
             while not in_page_cache(stream.fileno()) and time.monotonic() < deadline:
                 time.sleep(0.05)

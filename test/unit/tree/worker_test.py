@@ -41,7 +41,7 @@ def root_fd(tmp_path: Path) -> Iterator[int]:
 def run(task: str, root_fd: int, *job: Any, stdout: int) -> Tuple[int, bytes, bytes]:
     """Run one of the two with its job; status, output, errors."""
     done = subprocess.run(
-        [sys.executable, '-c', PROGRAM % task], input=marshal.dumps((root_fd, *job)),
+        [sys.executable, '-c', PROGRAM % task], input=marshal.dumps(([root_fd], *job)),
         pass_fds=(root_fd,), stdout=stdout, stderr=subprocess.PIPE, check=False
     )
     return done.returncode, done.stdout, done.stderr
@@ -83,12 +83,12 @@ def test_who_does_not_listen_ends_it_quietly(root_fd: int) -> None:
 
 
 def warm_here(
-    root_fd: int, parent: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: Any
+    fds: List[int], parent: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ask: Any
 ) -> None:
     """Run warm() in this process."""
     monkeypatch.setattr(worker, '_ask_for', ask)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / 'job').write_bytes(marshal.dumps((root_fd, parent)))
+    (tmp_path / 'job').write_bytes(marshal.dumps((fds, parent)))
     with open(tmp_path / 'job', 'rb') as job:
         monkeypatch.setattr(worker.sys, 'stdin', SimpleNamespace(buffer=job))
         worker.warm()
@@ -104,17 +104,30 @@ def test_reading_ahead_asks_for_regular_files_only_and_for_each(
         asked.add(path)
         if fails:
             raise PermissionError(13, 'not for you')
-    warm_here(root_fd, os.getppid(), monkeypatch, tmp_path, ask)
+    warm_here([root_fd], os.getppid(), monkeypatch, tmp_path, ask)
     assert asked == {
         b'./below/deep/1', b'./below/deep/2', b'./etc/a', b'./etc/b', b'./var/x'
     }
+
+
+def test_reading_ahead_asks_the_first_that_has_a_file(
+    root_fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: List[bytes] = []
+    for name in ('etc/a', 'etc/new'):
+        write(tmp_path / 'upper' / name, b'x')
+    fd = open_tree(str(tmp_path / 'upper'))
+    warm_here([fd, root_fd], os.getppid(), monkeypatch, tmp_path, asked.append)
+    os.close(fd)
+    assert set(asked[:2]) == {b'./etc/a', b'./etc/new'}
+    assert sorted(asked[2:]) == [b'./below/deep/1', b'./below/deep/2', b'./etc/b', b'./var/x']
 
 
 def test_reading_ahead_ends_with_its_parent(
     root_fd: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: List[bytes] = []
-    warm_here(root_fd, os.getppid() + 1, monkeypatch, tmp_path, asked.append)
+    warm_here([root_fd], os.getppid() + 1, monkeypatch, tmp_path, asked.append)
     assert asked == []
 
 

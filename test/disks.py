@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""File systems of their own for tests: files, mounted."""
+from __future__ import annotations
+
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+from storages import mounts_below
+
+_MAKE = {
+    'ext4': ('mkfs.ext4', '-q'), 'xfs': ('mkfs.xfs', '-q'), 'btrfs': ('mkfs.btrfs', '-q')
+}
+
+
+@contextmanager
+def disk(where: Path, kind: str, size: int = 512 << 20) -> Iterator[Path]:
+    """Make a file system and mount it; what is mounted in it at the end goes too.
+
+    :param size: bytes, of which only what is written takes room
+    """
+    image, place = where / f'{kind}.disk', where / kind
+    with open(image, 'wb') as out:
+        out.truncate(size)
+    place.mkdir()
+    subprocess.run([*_MAKE[kind], image], check=True)
+    subprocess.run(['mount', '-o', 'loop', image, place], check=True)
+    try:
+        yield place
+    finally:
+        for point in reversed(mounts_below(place)):
+            subprocess.run(['umount', '--lazy', point], check=False)
+        subprocess.run(['umount', place], check=True)
+        image.unlink()
