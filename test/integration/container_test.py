@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import pytest
 from containers import Made, Wanted, make_container, read_container
+from killing import slow_tool, start
 from kiwi.container import oci
 from kiwi.defaults import Defaults
 from storages import Storage, image_root, remove_storage
@@ -300,7 +303,7 @@ def build(
     """Build the one container of a stash; return what was said, and the archive."""
     said = storage.kiwi(
         'stackbuild', '--stash', 'small', '--target-dir', str(target), *words, options=fast,
-        env={'PATH': f'{path}:{os.environ["PATH"]}'}
+        env={'PATH': f'{path}:{os.environ["PATH"]}'} if path else {}
     ).stdout
     archives = list(target.glob('*.tar'))
     assert len(archives) == 1
@@ -345,3 +348,26 @@ def test_stackbuild_with_umoci_makes_one_layer(
     assert refused.returncode == 1
     assert "--container-tool 'docker' is not known" in refused.stderr
     assert not (tmp_path / 'two').exists()
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
+def test_killed_while_the_archive_is_written(
+    storage: Storage, root: Path, tmp_path: Path, fast: List[str], number: signal.Signals
+) -> None:
+    describe_container(root, 'oci')
+    storage.kiwi('stash', '--root', str(root))
+    images = storage.run('podman', 'images', '--all', '--quiet').stdout
+    flag = slow_tool(storage, tmp_path, 'skopeo', '*" copy "*oci-archive:*')
+    process = start(storage, 'stackbuild', '--stash=small', f'--target-dir={tmp_path}/out')
+    while not flag.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == (-9 if number == signal.SIGKILL else 128 + number)
+    storage.environment['PATH'] = os.environ['PATH']
+    storage.remove_kiwis_files()
+    if number == signal.SIGKILL:
+        (tmp_path / 'out').rename(tmp_path / 'killed')
+        build(storage, tmp_path / 'out', fast)
+    assert storage.left_overs() == []
+    assert storage.run('podman', 'images', '--all', '--quiet').stdout == images
