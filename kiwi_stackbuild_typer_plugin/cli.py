@@ -191,6 +191,7 @@ def make_stackbuild() -> 'typer.Typer':
         authfile: Annotated[Optional[str], option(usage, '--authfile')] = None,
         cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
+        container_tool: Annotated[Optional[str], option(usage, '--container-tool')] = None,
         keep_scripts: Annotated[bool, option(usage, '--keep-scripts')] = False,
         root_only: Annotated[bool, option(usage, '--root-only')] = False,
         stash_as: Annotated[Optional[str], option(usage, '--stash-as')] = None,
@@ -202,6 +203,7 @@ def make_stackbuild() -> 'typer.Typer':
             '--description': description, '--from-registry': from_registry,
             '--pull': pull, '--max-age': max_age, '--authfile': authfile,
             '--cert-dir': cert_dir, '--tls-verify': tls_verify,
+            '--container-tool': container_tool,
             '--keep-scripts': keep_scripts, '--dry-run': dry_run,
             '--root-only': root_only, '--stash-as': stash_as, '--export': export or []
         })

@@ -38,6 +38,22 @@ def start(storage: Storage, *words: str) -> subprocess.Popen[bytes]:
     )
 
 
+def slow_tool(storage: Storage, tmp_path: Path, name: str, pattern: str) -> Path:
+    """Put a tool in front that does its work and then never ends."""
+    folder = tmp_path / 'slow'
+    folder.mkdir()
+    flag = tmp_path / 'reached'
+    (folder / name).write_text(
+        '#!/bin/sh\n'
+        f'case " $* " in {pattern}) PATH="{os.environ["PATH"]}" {name} "$@"\n'
+        f'touch {flag}; sleep 1000; sleep 1000;; esac\n'
+        f'PATH="{os.environ["PATH"]}" exec {name} "$@"\n'
+    )
+    (folder / name).chmod(0o755)
+    storage.environment['PATH'] = f'{folder}:{os.environ["PATH"]}'
+    return flag
+
+
 def descendants(pid: int) -> List[int]:
     """Return the processes that a process started, with theirs."""
     parents: Dict[int, List[int]] = {}

@@ -263,6 +263,11 @@ def is_own_stash(info: ImageInfo) -> bool:
     return bool(top) and info.told.top_layer == top
 
 
+def is_rounded(info: ImageInfo) -> bool:
+    """Tell whether its mtimes may have lost their nanoseconds."""
+    return not (is_own_stash(info) and info.told.exact_times)
+
+
 def extras_of(info: ImageInfo) -> Extras:
     """Return what was kept of the tree of a stash aside from its layers."""
     return decode(info.told.extras or '') if is_own_stash(info) else {}

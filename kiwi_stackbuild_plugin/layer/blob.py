@@ -14,7 +14,10 @@ import queue
 import threading
 import zlib
 from dataclasses import dataclass
-from typing import BinaryIO, Callable, Collection, Dict, Iterable, List, Optional, Tuple
+from types import MappingProxyType
+from typing import (
+    BinaryIO, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
+)
 
 import zstandard
 
@@ -70,7 +73,8 @@ class Layer:
 
 def write_layer(
     blob_dir: str, root_fd: int, removed: Collection[bytes],
-    changes: Iterable[Change], progress: Progress = lambda done: None
+    changes: Iterable[Change], progress: Progress = lambda done: None,
+    elsewhere: Mapping[bytes, int] = MappingProxyType({})
 ) -> Layer:
     """Write whiteouts, then changes, as a blob named by its digest.
 
@@ -80,6 +84,7 @@ def write_layer(
     :param blob_dir: directory that gets the blob
     :param root_fd: root of the tree that the changes were found in
     :param progress: called with the bytes of content written so far
+    :param elsewhere: root of another tree for each file that is read there
     :raises KiwiStashTreeChanged: if a file is not what it was when scanned
     """
     part = os.path.join(blob_dir, f'.part-{os.getpid()}')
@@ -87,7 +92,7 @@ def write_layer(
     with open(part, 'wb') as blob, _Sink(blob) as sink:
         for path in removed:
             sink.write(pack_whiteout(path))
-        content = _Content(root_fd, sink, progress)
+        content = _Content(root_fd, sink, progress, elsewhere)
         try:
             for kind, entry, link in with_plain_acls(changes):
                 counts[kind] = counts.get(kind, 0) + 1
@@ -99,8 +104,7 @@ def write_layer(
         finally:
             content.close()
         sink.write(END)
-    digest = sink.blob_digest.hexdigest()
-    blob_path = os.path.join(blob_dir, digest)
+    blob_path = os.path.join(blob_dir, digest := sink.blob_digest.hexdigest())
     os.rename(part, blob_path)
     return Layer(
         blob_path, f'sha256:{digest}', f'sha256:{sink.tar_digest.hexdigest()}',
@@ -112,13 +116,17 @@ def write_layer(
 class _Content:
     """Copies the content of files of a tree into a sink, in order of path."""
 
-    def __init__(self, root_fd: int, sink: _Sink, progress: Progress) -> None:
+    def __init__(
+        self, root_fd: int, sink: _Sink, progress: Progress,
+        elsewhere: Mapping[bytes, int]
+    ) -> None:
         self.root_fd = root_fd
+        self.elsewhere = elsewhere
         self.sink = sink
         self.progress = progress
         self.done = 0
         self.sparse: Dict[bytes, None] = {}
-        self.parent: Optional[Tuple[bytes, int]] = None
+        self.parent: Optional[Tuple[Tuple[int, bytes], int]] = None
 
     def copy(self, entry: Entry) -> None:
         """Copy one file; it must be what was scanned, before and after."""
@@ -164,9 +172,10 @@ class _Content:
 
     def _open(self, path: bytes) -> int:
         parent, _, name = path.rpartition(b'/')
-        if self.parent is None or self.parent[0] != parent:
+        place = self.elsewhere.get(path, self.root_fd), parent
+        if self.parent is None or self.parent[0] != place:
             self.close()
-            self.parent = parent, open_below(self.root_fd, parent)
+            self.parent = place, open_below(*place)
         return os.open(
             name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
             dir_fd=self.parent[1]

@@ -18,18 +18,22 @@ from string import Template
 from types import MethodType, SimpleNamespace
 from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
+import kiwi.container.oci
 import kiwi.system.prepare
 from kiwi.command import Command
 from kiwi.exceptions import KiwiRuntimeError
 from kiwi.package_manager.pacman import PackageManagerPacman
 from kiwi.path import Path
 from kiwi.repository.template.apt import PackageManagerTemplateAptGet
+from kiwi.runtime_checker import RuntimeChecker
+from kiwi.runtime_config import RuntimeConfig
 
 log = logging.getLogger('kiwi')
 
 _BOOTSTRAP = 'bootstrap'
 _IMAGE = 'image'
 _FILE_SYSTEM = 'check_target_dir_on_unsupported_filesystem'
+_TOOL_CHAIN = 'check_container_tool_chain_installed'
 
 
 @contextmanager
@@ -148,6 +152,31 @@ def without_import(active: bool) -> Iterator[None]:
     with swapped([
         (kiwi.system.prepare, 'RootImport', SimpleNamespace(new=new))
     ] if active else []):
+        yield
+
+
+@contextmanager
+def with_container_tool(
+    tool: str, make: Callable[[Callable[[], Any]], Any], needs_own: bool
+) -> Iterator[None]:
+    """Have containers made by another tool than kiwi is configured to, for a block.
+
+    :param tool: 'stash' for what make gives, another one of kiwi's, '' for its own
+    :param make: called where kiwi wants a tool to make a container with, gets
+        what gives kiwi's
+    :param needs_own: kiwi needs its own as well, and may look whether it is there
+    """
+    places: List[Tuple[Any, str, Any]] = []
+    if tool == 'stash':
+        original = kiwi.container.oci.OCI
+        places.append((kiwi.container.oci, 'OCI', SimpleNamespace(
+            new=lambda: make(original.new)
+        )))
+        if not needs_own:
+            places.append((RuntimeChecker, _TOOL_CHAIN, lambda self: None))
+    elif tool:
+        places.append((RuntimeConfig, 'get_oci_archive_tool', lambda self: tool))
+    with swapped(places):
         yield
 
 

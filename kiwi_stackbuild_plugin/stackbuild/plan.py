@@ -28,6 +28,9 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
+from kiwi_stackbuild_plugin.stackbuild.container import (
+    NO_PLAN, ContainerPlan, check_tool, choose_tool
+)
 from kiwi_stackbuild_plugin.stackbuild.derived_from import check_container, choose_import
 from kiwi_stackbuild_plugin.stackbuild.kiwi_call import KiwiCall
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import skip_bootstrap
@@ -72,6 +75,7 @@ class BuildPlan:
     :param keeps_description: what is in image/ stays: nothing is built of it
     :param extended: the description made of that of a stash and an extension
     :param preparation: what kiwi does to the root before it creates the image
+    :param container: how it is made if it is one
     """
 
     call: KiwiCall
@@ -83,6 +87,7 @@ class BuildPlan:
     skips_bootstrap: bool = False
     preparation: Optional[Preparation] = None
     keeps_description: bool = False
+    container: ContainerPlan = NO_PLAN
 
 
 def read_given(
@@ -92,6 +97,7 @@ def read_given(
 
     :raises KiwiStackBuildError: for what is wrong with them
     """
+    check_tool(request.container_tool)
     extension = None
     if request.description is not None:
         path = find_description(
@@ -119,12 +125,7 @@ def make_plan(
     steps: Sequence[Step], work_dir: str
 ) -> BuildPlan:
     """Choose what is built from the stashes, and check that it fits them."""
-    lines = ['From the stashes:', *(f'  {step.describe()}' for step in steps)]
-    lines += [
-        f'    conflict: {printable_path(path)}' for step in steps
-        for path in step.conflicts[:10]
-    ]
-    lines += [f'    {line}' for step in steps for line in step.describe_moved()]
+    lines = _describe(steps)
     if request.description is None and request.root_only:
         return _said(_as_it_is(request, given.call, steps), lines)
     if request.description is None:
@@ -132,9 +133,9 @@ def make_plan(
     if given.extension is None:
         call = given.call
         lines += [f'Built: {request.description}, nothing of the stashed one']
-        return _said(_for(request, _fitting(call, steps)), lines)
+        return _said(_for(request, _fitting(call, steps, request.container_tool)), lines)
     call, extended = _extend(request, target, given.extension, steps, work_dir)
-    plan = _for(request, _fitting(call, steps, extended))
+    plan = _for(request, _fitting(call, steps, request.container_tool, extended))
     lines += [
         f'Built: {given.extension.path} on the description of '
         + find_described(steps).image.display_name,
@@ -162,7 +163,10 @@ def _plan_of_stashed(
     lines += ['Built: the description of ' + source.image.display_name]
     imported = choose_import(state, steps[0].image, source.path)
     work = read_work(state, builds=False)
-    return _said(BuildPlan(call, '', work, source.path, imported), lines)
+    container = choose_tool(request.container_tool, state, steps[0].image, imported)
+    return _said(BuildPlan(
+        call, '', work, source.path, imported, container=container
+    ), lines)
 
 
 def _as_it_is(
@@ -185,14 +189,28 @@ def _as_it_is(
     )
 
 
+def _describe(steps: Sequence[Step]) -> List[str]:
+    return [
+        'From the stashes:', *(f'  {step.describe()}' for step in steps),
+        *(
+            f'    conflict: {printable_path(path)}' for step in steps
+            for path in step.conflicts[:10]
+        ),
+        *(f'    {line}' for step in steps for line in step.describe_moved())
+    ]
+
+
 def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
-    return replace(plan, text=printable('\n'.join(lines)))
+    told = [f'Container: {plan.container.text}'] if plan.container.text else []
+    # before the result of an extension
+    place = list(lines).index('') if '' in lines else len(lines)
+    return replace(plan, text=printable('\n'.join([*lines[:place], *told, *lines[place:]])))
 
 
 def _for(request: StackbuildRequest, plan: BuildPlan) -> BuildPlan:
     """Leave out what only concerns the image, where none is made."""
     return replace(
-        plan, work=replace(plan.work, image=NO_IMAGE)
+        plan, work=replace(plan.work, image=NO_IMAGE), container=NO_PLAN
     ) if request.root_only else plan
 
 
@@ -257,7 +275,8 @@ def _built_then(source: Step, state: Any) -> Built:
 
 
 def _fitting(
-    call: KiwiCall, steps: Sequence[Step], extended: Optional[Extended] = None
+    call: KiwiCall, steps: Sequence[Step], tool: Optional[str],
+    extended: Optional[Extended] = None
 ) -> BuildPlan:
     """Check a task that installs packages against the stashes."""
     facts = []
@@ -281,7 +300,8 @@ def _fitting(
     preparation.follow(call.task)
     return BuildPlan(
         call, '', read_work(state, True, not skips), skips_bootstrap=skips,
-        extended=extended, preparation=preparation, imported=imported
+        extended=extended, preparation=preparation, imported=imported,
+        container=choose_tool(tool, state, steps[0].image, imported)
     )
 
 
@@ -302,6 +322,7 @@ class StackbuildRequest:
     global_args: Mapping[str, Any] = field(default_factory=dict)
     pull: Optional[str] = None
     max_age: Optional[str] = None
+    container_tool: Optional[str] = None
     access: Access = DEFAULT_ACCESS
     root_only: bool = False
     stash_as: Optional[str] = None

@@ -18,6 +18,7 @@ from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import workspace
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
+from kiwi_stackbuild_plugin.stackbuild.container import container_tool
 from kiwi_stackbuild_plugin.stackbuild.derived_from import restore_import
 from kiwi_stackbuild_plugin.stackbuild.plan import (
     BuildPlan, StackbuildRequest, make_plan, read_given
@@ -68,7 +69,8 @@ def stackbuild(
             ', kiwi takes over' if plan.call.task else ''
         )
         with without_import(plan.imported is not None), prepared(plan.preparation), \
-                without_bootstrap(plan.skips_bootstrap), _kept_inside(target):
+                without_bootstrap(plan.skips_bootstrap), _kept_inside(target), \
+                container_tool(plan.container):
             kiwi_call.run(plan.call)
         with clean_exit():
             mark_finished(target)

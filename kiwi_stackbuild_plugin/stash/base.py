@@ -18,7 +18,7 @@ from kiwi_stackbuild_plugin.host.text import parse_moment
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import (
-    ImageInfo, container_layers, is_own_stash, oci_architecture
+    ImageInfo, container_layers, is_rounded, oci_architecture
 )
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import read_archive_config
@@ -56,7 +56,7 @@ class Base:
     @property
     def rounded(self) -> bool:
         """Tell whether its mtimes may have lost their nanoseconds."""
-        return not (is_own_stash(self.info) and self.info.told.exact_times)
+        return is_rounded(self.info)
 
 
 def resolve_base(

@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 from kiwi.defaults import Defaults
 from kiwi.version import __version__ as kiwi_version
@@ -19,11 +19,11 @@ from kiwi_stackbuild_plugin.image.image import (
     Document, ImageInfo, is_own_stash, make_config, stored_layers, timestamp
 )
 from kiwi_stackbuild_plugin.image.labels import HISTORY_TITLE
-from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.image.layout import make_layout
 from kiwi_stackbuild_plugin.layer.blob import Layer
 from kiwi_stackbuild_plugin.stash.base import Base
-from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
+from kiwi_stackbuild_plugin.storage.lower_layers import store_on_layers
 from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
@@ -77,26 +77,10 @@ def store_image(
     base_manifest, base_config = new.documents.read() if new.documents else ({}, None)
     config = _make_config(new, values, created, base_config)
     base_layers = stored_layers(base_manifest.get('layers') or [], base_config or {})
-    return _import(space, layout, config, base_layers, layer, annotations_of(values))
-
-
-def _import(
-    space: Workspace, layout: str, config: Document, base_layers: List[Document],
-    layer: Optional[Layer], annotations: Dict[str, str]
-) -> Tuple[str, str]:
-    image_id = add_image(layout, config, base_layers, layer, annotations)
-    reference = f'oci:{layout}:{REFERENCE}'
     log.info('Importing into the storage of podman')
-    digest = local.add_image(
-        space, reference, image_id, blob=layer.path if layer else None,
-        # made at this moment, unless a moment is given
-        is_new=not os.environ.get('SOURCE_DATE_EPOCH')
+    return store_on_layers(
+        space, layout, config, base_layers, layer, annotations_of(values)
     )
-    if layer and layer.is_packed:
-        # again with another manifest: the storage has all layers
-        add_image(layout, config, base_layers, layer, annotations, unpacked=True)
-        digest = local.add_image(space, reference, image_id, is_new=True)
-    return image_id, digest
 
 
 def _make_config(

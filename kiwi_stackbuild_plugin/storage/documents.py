@@ -72,3 +72,19 @@ def write_archive(image_id: str, path: str, tag: str) -> None:
         'skopeo', 'copy', '--remove-signatures', f'containers-storage:@{image_id}',
         f'oci-archive:{path}:{tag}'
     ])
+
+
+def export_container(
+    image_id: str, destination: str, names: Sequence[str] = (), options: Sequence[str] = ()
+) -> None:
+    """Write a stored image to a new archive under one or more names.
+
+    :param destination: archive's transport, file and name
+    :param names: further ones, which only a docker-archive takes
+    :param options: more options of skopeo copy
+    """
+    run_command([
+        'skopeo', 'copy', '--quiet', *options,
+        *(f'--additional-tag={name}' for name in names),
+        f'containers-storage:@{image_id}', destination
+    ])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images made of the lowest layers of a stored one."""
+"""Images made of the layers of a stored one, or on them."""
 from __future__ import annotations
 
 import hashlib
 import os
-from typing import List
+from typing import List, Mapping, Optional, Tuple
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.host.workspace import Workspace
@@ -12,6 +12,7 @@ from kiwi_stackbuild_plugin.image.image import (
     Document, ImageInfo, container_layers, fit_history, stored_layers
 )
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.layer.blob import Layer
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import read_config, read_manifest
 
@@ -62,6 +63,30 @@ def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
     add_image(layout, config, layers, None, {})
     local.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
+
+
+def store_on_layers(
+    space: Workspace, layout: str, config: Document, base_layers: List[Document],
+    layer: Optional[Layer], annotations: Mapping[str, str]
+) -> Tuple[str, str]:
+    """Bring an image of stored layers and a new one into the storage, without a name.
+
+    :param layout: directory with the layer's blob
+    :param base_layers: descriptors, see image.stored_layers
+    :returns: its ID and its manifest's digest
+    """
+    image_id = add_image(layout, config, base_layers, layer, annotations)
+    reference = f'oci:{layout}:{REFERENCE}'
+    digest = local.add_image(
+        space, reference, image_id, blob=layer.path if layer else None,
+        # made at this moment, unless a moment is given
+        is_new=not os.environ.get('SOURCE_DATE_EPOCH')
+    )
+    if layer and layer.is_packed:
+        # again with another manifest: the storage has all layers
+        add_image(layout, config, base_layers, layer, annotations, unpacked=True)
+        digest = local.add_image(space, reference, image_id, is_new=True)
+    return image_id, digest
 
 
 def _history_of(history: List[Document], count: int) -> List[Document]:

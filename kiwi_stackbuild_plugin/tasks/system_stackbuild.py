@@ -10,6 +10,7 @@ usage: kiwi-ng system stackbuild -h | --help
            [--authfile=<file>]
            [--cert-dir=<directory>]
            [--tls-verify=<true|false>]
+           [--container-tool=<stash|umoci|buildah>]
            [--keep-scripts]
            [--root-only]
            [--stash-as=<name[:tag]>]
@@ -34,6 +35,10 @@ options:
     --cert-dir=<directory>
         directory with the CA certificate (*.crt) of a registry, and
         with a client certificate where it wants one
+    --container-tool=<stash|umoci|buildah>
+        what makes a container (types oci and docker). stash: one layer
+        on the stash, nothing is packed again, the default where it is
+        one. umoci, buildah: kiwi's own way, with a single layer of all
     --description=<directory>
         the image description to build, or one that extends the
         description of the stash
@@ -149,7 +154,7 @@ def _request(
         stash_as=args['--stash-as'], exports=tuple(args['--export'] or ()),
         kiwi_args=words,
         global_args=dict(global_args),
-        pull=args['--pull'], max_age=args['--max-age'],
+        pull=args['--pull'], max_age=args['--max-age'], container_tool=args['--container-tool'],
         access=make_access(
             args['--authfile'], args['--tls-verify'], args['--cert-dir']
         )

@@ -181,13 +181,23 @@ def _read_directory(
         finally:
             os.fchdir(back)
         if exclusion.pattern is not None:
-            chunk = [row for row in chunk if not _is_matched(row, exclusion.pattern)]
+            chunk = [
+                row for row in chunk
+                if not _is_matched(row[0], row[1][0], exclusion.pattern)
+            ]
         yield from chunk
 
 
-def _is_matched(row: Row, pattern: Pattern[bytes]) -> bool:
-    path, status = row[:2]
-    whole = path + b'/' if stat.S_ISDIR(status[0]) else path
+def is_excluded(entry: Entry, exclusion: Exclusion) -> bool:
+    """Tell whether a scan would leave an entry out that it found."""
+    pattern = exclusion.pattern
+    return entry.path in exclusion.paths or (
+        pattern is not None and _is_matched(entry.path, entry.stat.st_mode, pattern)
+    )
+
+
+def _is_matched(path: bytes, mode: int, pattern: Pattern[bytes]) -> bool:
+    whole = path + b'/' if stat.S_ISDIR(mode) else path
     return pattern.match(whole) is not None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import List
 
 import pytest
-from killing import Killer, kill_imports, kill_stashes, start
+from killing import Killer, kill_imports, kill_stashes, slow_tool, start
 from storages import Storage, image_root, mounts_below
 from trees import CONFIG
 
@@ -47,22 +47,6 @@ def test_podman_killed_while_it_unmounts(storage: Storage, root: Path) -> None:
     assert storage.stash('small')['layers'] == 2
     storage.mount('localhost/small')
     storage.unmount('localhost/small')
-
-
-def slow_tool(storage: Storage, tmp_path: Path, name: str, pattern: str) -> Path:
-    """Put a tool in front that does its work and then never ends."""
-    folder = tmp_path / 'slow'
-    folder.mkdir()
-    flag = tmp_path / 'reached'
-    (folder / name).write_text(
-        '#!/bin/sh\n'
-        f'case " $* " in {pattern}) PATH="{os.environ["PATH"]}" {name} "$@"\n'
-        f'touch {flag}; sleep 1000; sleep 1000;; esac\n'
-        f'PATH="{os.environ["PATH"]}" exec {name} "$@"\n'
-    )
-    (folder / name).chmod(0o755)
-    storage.environment['PATH'] = f'{folder}:{os.environ["PATH"]}'
-    return flag
 
 
 def copy_from_the_mount(storage: Storage) -> None:
