@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Dict, Iterator, Mapping, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid, printable_path
+from kiwi_stackbuild_plugin.packages.database_files import is_passing
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import (
     ADDED, PARENT, Change, Delta, parents_of, place_of, same_metadata
@@ -136,6 +137,14 @@ class StackState:
         _, here = self.look_up(place)
         return place if here is not None and here.is_dir else None
 
+    def files_in(self, directory: bytes) -> Iterator[Tuple[bytes, Found]]:
+        """Yield name and entry of what is in a directory, or where it leads."""
+        place = self.resolve(directory)
+        for name in () if place is None else self._names(place, True):
+            found = self.look_up(place + b'/' + name if place else name)
+            if found[1] is not None:
+                yield name, found
+
     def below(self, top: bytes, with_base: bool = True) -> Iterator[Tuple[bytes, Found]]:
         """Yield path and entry of what is below a directory (b'' the root), unsorted.
 
@@ -223,7 +232,7 @@ class _Comparison:
         needed = parents_of(self.delta)
         for change in self.delta.changes:
             path = change.entry.path
-            if _is_own(path) or path in self.moved or (
+            if _is_own(path) or is_passing(path) or path in self.moved or (
                 change.kind == PARENT and path not in needed
             ):
                 continue
@@ -235,7 +244,7 @@ class _Comparison:
         for path in self.delta.removed:
             where = place_of(path, self.moved)
             found = self.state.look_up(where)
-            if _is_own(path) or found[1] is None:
+            if _is_own(path) or is_passing(path) or found[1] is None:
                 continue
             if found[1].is_dir:
                 yield from self._lost(where, path)

@@ -12,6 +12,9 @@ from kiwi_stackbuild_plugin.host.errors import printable_path
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.layer.extras import Extras, amend
+from kiwi_stackbuild_plugin.packages.database_files import (
+    databases_in, with_whole_database, without_passing
+)
 from kiwi_stackbuild_plugin.stackbuild.conflicts import StackState
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.lower_layers import store_chain
@@ -104,6 +107,7 @@ def plan_stack(
         delta = _own_change(
             ancestor.fd if ancestor else None, source.fd, extras_of(image)
         )
+        delta = _with_databases(delta, state, ancestor, source)
         placement = state.place(ancestor, source, delta, image.display_name)
         state.apply(source, placement)
         steps.append(Step(
@@ -139,6 +143,20 @@ def report_conflicts(step: Step) -> None:
             'stashes below it have are there, but unknown to it',
             ', '.join(databases), step.image.display_name
         )
+
+
+def _with_databases(
+    delta: Delta, state: StackState, ancestor: Optional[TreeReader], source: TreeReader
+) -> Delta:
+    """Have each package data base come from one tree, and not for having been read."""
+    if ancestor is not None:
+        delta = without_passing(delta, ancestor.entry)
+    for directory in databases_in(delta):
+        delta = with_whole_database(
+            delta, directory, source.entry, source.names(directory),
+            {name: found[0] is ancestor for name, found in state.files_in(directory)}
+        )
+    return delta
 
 
 def _opened(path: str, stack: ExitStack) -> TreeReader:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Callable, Iterator, Optional
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashVerifyFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image.image import extras_of
-from kiwi_stackbuild_plugin.layer.extras import amend
+from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
+from kiwi_stackbuild_plugin.layer.extras import Extras, amend
+from kiwi_stackbuild_plugin.packages.database_files import without_passing
 from kiwi_stackbuild_plugin.stash.base import Base
 from kiwi_stackbuild_plugin.stash.index import IndexDamaged, read_index
 from kiwi_stackbuild_plugin.stash.source import RootTree
@@ -21,6 +22,7 @@ from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
+from kiwi_stackbuild_plugin.tree.scan import TreeReader
 from kiwi_stackbuild_plugin.tree.selection import storable
 from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, ByteCode, Times
 
@@ -45,32 +47,34 @@ def find_changes(
         or os.fstat(tree.fd).st_ctime_ns >= base.touched_since
     )
     with ExitStack() as stack:
-        files = _BaseFiles(stack, space, base.info.image_id, tree.fd)
+        files = _BaseFiles(stack, space, base.info, tree.fd)
         known = read_index(
             base.info.image_id, tree.exclusion
         ) if use_index else None
         # it has all that was in the tree, also what no layer can hold
         if known is not None:
             try:
-                return compare(
+                return without_passing(compare(
                     storable(known, lambda path, why: None, longest_path),
                     entries(), files.same_content, trust, matters
-                )
+                ), files.entry)
             except IndexDamaged as issue:
                 log.debug('index of %s: %s', base.info.image_id[:12], issue)
         there = amend(scan_ahead(files.fd, tree.exclusion), extras_of(base.info))
-        return compare(there, entries(), files.same_content, trust, matters)
+        return without_passing(
+            compare(there, entries(), files.same_content, trust, matters), files.entry
+        )
 
 
 class _BaseFiles:
     """The files of the base, mounted until the stack ends if they are asked for."""
 
     def __init__(
-        self, stack: ExitStack, space: Workspace, image_id: str, tree_fd: int
+        self, stack: ExitStack, space: Workspace, info: ImageInfo, tree_fd: int
     ) -> None:
         self._stack = stack
         self._space = space
-        self._image_id = image_id
+        self._info = info
         self._tree_fd = tree_fd
         self._fd: Optional[int] = None
 
@@ -79,11 +83,15 @@ class _BaseFiles:
         """The mounted image."""
         if self._fd is None:
             path = self._stack.enter_context(
-                local.mounted(self._space, self._image_id)
+                local.mounted(self._space, self._info.image_id)
             )
             self._fd = open_tree(path)
             self._stack.callback(os.close, self._fd)
         return self._fd
+
+    def entry(self, path: bytes) -> Optional[Entry]:
+        """Return an entry of the base, as it was in its tree."""
+        return read_entry(self.fd, path, extras_of(self._info))
 
     def same_content(self, path: bytes) -> bool:
         """Compare a file of the base with that of the tree."""
@@ -92,6 +100,13 @@ class _BaseFiles:
         except FileNotFoundError:
             # the index knows a file that went while it was stashed
             return False
+
+
+def read_entry(fd: int, path: bytes, extras: Extras) -> Optional[Entry]:
+    """Return an entry of a stored image, as it was in its tree."""
+    with closing(TreeReader(fd)) as reader:
+        found = reader.entry(path)
+    return None if found is None else next(amend([found], extras))
 
 
 def verify(
@@ -108,11 +123,11 @@ def verify(
     info = local.find_image(image_id)
     extras = extras_of(info) if info else {}
     with local.mounted(space, image_id) as path, opened_tree(path) as fd:
-        delta = compare(
+        delta = without_passing(compare(
             amend(scan_ahead(fd, tree.exclusion), extras),
             times.apply(tree.entries([], longest_path)),
             ContentComparer(fd, tree.fd), Trust(None, rounded)
-        )
+        ), lambda path: read_entry(fd, path, extras))
     paths = [*delta.removed, *(
         change.entry.path for change in delta.changes if change.kind != PARENT
     )]

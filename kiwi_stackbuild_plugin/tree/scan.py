@@ -267,6 +267,17 @@ class TreeReader:
         where = b'/proc/self/fd/%d/%b' % (fd, name)
         return Entry(path, Status.of(status), read_xattrs(where), target)
 
+    def names(self, path: bytes) -> List[bytes]:
+        """Return the names in a directory, none if it is none, or behind a link."""
+        try:
+            fd = open_below(self.fd, path)
+        except OSError:
+            return []
+        try:
+            return [os.fsencode(name) for name in os.listdir(fd)]
+        finally:
+            os.close(fd)
+
     def close(self) -> None:
         """Close what is open; it is opened again when needed."""
         if self._parent_fd is not None:

@@ -26,6 +26,7 @@ def test_main_job(
     """Stash, nothing changed, change, stash; rebuilt without any network."""
     words = ('stash', '--root', str(real.path), '--container-name', 'real')
     storage.kiwi(*words, '--verify')
+    real.installed(real.path)
     storage.kiwi(*words)
     assert storage.stash('real')['layers'] == 1
     (real.path / 'etc/motd').write_text('1234\n')

@@ -99,6 +99,39 @@ def test_union_and_its_conflicts(trees: StoredImages, space: Workspace) -> None:
     assert 'as a union, nothing in common with those below: 4 added' in step.describe()
 
 
+RPM = 'usr/lib/sysimage/rpm'
+_DB, _WAL, _SHM = (f'{RPM}/rpmdb.sqlite{end}' for end in ('', '-wal', '-shm'))
+
+
+@pytest.mark.parametrize(('below', 'above', 'found', 'conflicts'), [
+    # only read, in one of them or in both
+    ({}, {_SHM: 'new'}, [], []), ({_SHM: 'other'}, {_SHM: 'new'}, [], []),
+    ({_DB: 'below', _SHM: 'below'}, {_SHM: 'above'}, [], []),
+    ({f'{RPM}/.rpm.lock': ''}, {f'{RPM}/.rpm.lock': ''}, [], []),
+    # a log of the one never meets the data base of the other
+    ({_WAL: 'below'}, {_DB: 'above'}, [f'C {_DB}', f'C {_WAL}'], [_WAL]),
+    ({_DB: 'below'}, {_WAL: 'above'}, [f'C {_DB}', f'C {_WAL}'], [_DB]),
+    ({_DB: 'below', _WAL: 'below', _SHM: 'below'}, {_DB: 'above', _SHM: 'above'},
+     [f'C {_DB}', f'C {_SHM}', f'C {_WAL}'], [_DB, _WAL]),
+    ({_DB: 'below', f'{_DB}-journal': 'below'}, {_DB: 'above'},
+     [f'C {_DB}', f'D {_DB}-journal'], [_DB, f'{_DB}-journal']),
+    # two data bases, each by one of them
+    ({_DB: 'below'}, {'var/lib/dnf/history.sqlite': 'above'},
+     ['C var/lib/dnf/history.sqlite'], []),
+], ids=lambda value: ' '.join(value) or 'none')
+def test_a_data_base_comes_from_one_tree(
+    stored: StoredImages, space: Workspace, below: Model, above: Model, found: List[str],
+    conflicts: List[str]
+) -> None:
+    base = {_DB: 'base', _WAL: 'w', _SHM: 's', 'var/lib/dnf/history.sqlite': 'base'}
+    for layer, model in ((A, {}), (B, below), (C, above)):
+        make(stored.tree(layer), {**base, **model})
+    _, _, step = planned(stored, space, [A], [A, B], [A, C])
+    files = [line for line in brought(step) if not (stored.tree(C) / line[2:]).is_dir()]
+    assert sorted(files) == found
+    assert [os.fsdecode(path) for path in step.conflicts] == conflicts
+
+
 def test_attributes_of_a_label_are_a_change(trees: StoredImages, space: Workspace) -> None:
     """The same label tells of what both trees have: only what differs is one."""
     label = encode({b'etc/b': Extra(-7), b'etc/a': Extra(-7)}, lambda path, why: None)
