@@ -191,6 +191,7 @@ def make_stackbuild() -> 'typer.Typer':
         cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
         keep_scripts: Annotated[bool, option(usage, '--keep-scripts')] = False,
+        merge_packages: Annotated[bool, option(usage, '--merge-packages')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False
     ) -> None:
         words.update({
@@ -198,7 +199,8 @@ def make_stackbuild() -> 'typer.Typer':
             '--description': description, '--from-registry': from_registry,
             '--pull': pull, '--max-age': max_age, '--authfile': authfile,
             '--cert-dir': cert_dir, '--tls-verify': tls_verify,
-            '--keep-scripts': keep_scripts, '--dry-run': dry_run
+            '--keep-scripts': keep_scripts, '--merge-packages': merge_packages,
+            '--dry-run': dry_run
         })
         request('stackbuild', {**words, '<kiwi_args>': []})
 

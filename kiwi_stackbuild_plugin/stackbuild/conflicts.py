@@ -144,7 +144,7 @@ class StackState:
         pending = [top]
         while pending:
             folder = pending.pop()
-            for name in self._names(folder, with_base):
+            for name in self.names(folder, with_base):
                 path = folder + b'/' + name if folder else name
                 found = self.look_up(path)
                 if found[1] is None:
@@ -153,7 +153,8 @@ class StackState:
                 if found[1].is_dir:
                     pending.append(path)
 
-    def _names(self, folder: bytes, with_base: bool) -> Set[bytes]:
+    def names(self, folder: bytes, with_base: bool = True) -> Set[bytes]:
+        """Return names in a directory, of which some may be gone."""
         node: Optional[_Node] = self._top
         covered = False
         for name in folder.split(b'/') if folder else ():

@@ -112,15 +112,13 @@ def read_given(
 
 def make_plan(
     request: StackbuildRequest, target: Target, given: Given,
-    steps: Sequence[Step], work_dir: str
+    steps: Sequence[Step], work_dir: str, notes: Sequence[str] = ()
 ) -> BuildPlan:
-    """Choose what is built from the stashes, and check that it fits them."""
-    lines = ['From the stashes:', *(f'  {step.describe()}' for step in steps)]
-    lines += [
-        f'    conflict: {printable_path(path)}' for step in steps
-        for path in step.conflicts[:10]
-    ]
-    lines += [f'    {line}' for step in steps for line in step.describe_moved()]
+    """Choose what is built from the stashes, and check that it fits them.
+
+    :param notes: lines on the stashes, for a dry run
+    """
+    lines = [*_describe_stashes(steps), *(f'  {line}' for line in notes)]
     if request.description is None:
         source = find_described(steps)
         directory = copy_stashed(source, work_dir)
@@ -149,6 +147,17 @@ def make_plan(
         '', extended.result, '', extended.difference()
     ]
     return _said(plan, lines)
+
+
+def _describe_stashes(steps: Sequence[Step]) -> List[str]:
+    return [
+        'From the stashes:', *(f'  {step.describe()}' for step in steps),
+        *(
+            f'    conflict: {printable_path(path)}' for step in steps
+            for path in step.conflicts[:10]
+        ),
+        *(f'    {line}' for step in steps for line in step.describe_moved())
+    ]
 
 
 def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
@@ -253,6 +262,7 @@ class StackbuildRequest:
     from_registry: Optional[str] = None
     dry_run: bool = False
     keep_scripts: bool = False
+    merge_packages: bool = False
     kiwi_args: Tuple[str, ...] = ()
     global_args: Mapping[str, Any] = field(default_factory=dict)
     pull: Optional[str] = None

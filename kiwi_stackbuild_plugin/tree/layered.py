@@ -10,12 +10,22 @@ import errno
 import os
 import stat
 from contextlib import ExitStack
-from typing import List, Optional, Sequence, Set
+from typing import List, Optional, Protocol, Sequence, Set
 
 from kiwi_stackbuild_plugin.tree.opening import DIRECTORY_FLAGS
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPAQUE = ('trusted.overlay.opaque', 'user.overlay.opaque')
+
+
+class TreeFiles(Protocol):
+    """Looks up files and names in a tree, through no link; see LayeredTree."""
+
+    def open(self, path: bytes) -> Optional[int]:
+        """Open a regular file, None if there is none."""
+
+    def names(self, path: bytes) -> List[bytes]:
+        """Return the names in a directory, sorted."""
 
 
 class LayeredTree:
