@@ -193,6 +193,7 @@ def make_stackbuild() -> 'typer.Typer':
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
         container_tool: Annotated[Optional[str], option(usage, '--container-tool')] = None,
         keep_scripts: Annotated[bool, option(usage, '--keep-scripts')] = False,
+        merge_packages: Annotated[bool, option(usage, '--merge-packages')] = False,
         root_only: Annotated[bool, option(usage, '--root-only')] = False,
         stash_as: Annotated[Optional[str], option(usage, '--stash-as')] = None,
         export: Annotated[Optional[List[str]], option(usage, '--export')] = None,
@@ -204,7 +205,8 @@ def make_stackbuild() -> 'typer.Typer':
             '--pull': pull, '--max-age': max_age, '--authfile': authfile,
             '--cert-dir': cert_dir, '--tls-verify': tls_verify,
             '--container-tool': container_tool,
-            '--keep-scripts': keep_scripts, '--dry-run': dry_run,
+            '--keep-scripts': keep_scripts, '--merge-packages': merge_packages,
+            '--dry-run': dry_run,
             '--root-only': root_only, '--stash-as': stash_as, '--export': export or []
         })
         request('stackbuild', {**words, '<kiwi_args>': []})

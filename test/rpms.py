@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Sequence
 
 import pytest
 
@@ -16,13 +17,26 @@ def require_rpm() -> None:
             pytest.skip(f'no {tool}')
 
 
-def build_rpm(where: Path, name: str, version: str, epoch: str = '') -> Path:
-    """Build a package without files."""
+def build_rpm(
+    where: Path, name: str, version: str, epoch: str = '', files: Sequence[str] = (),
+    more: str = ''
+) -> Path:
+    """Build a package.
+
+    :param files: their paths; the content is name and version
+    :param more: further sections of the spec
+    """
     where.mkdir(exist_ok=True)
-    spec = where / f'{name}.spec'
+    spec = where / f'{name}-{version}.spec'
+    made = ''.join(
+        f'mkdir -p %{{buildroot}}$(dirname {path})\n'
+        f'echo {name} {version} > %{{buildroot}}{path}\n' for path in files
+    )
+    listed = '\n'.join(files)
     spec.write_text(
         f'Name: {name}\nVersion: {version}\nRelease: 1\nSummary: x\nLicense: MIT\n'
-        f'BuildArch: noarch\n{epoch and f"Epoch: {epoch}"}\n%description\nx\n%files\n'
+        f'BuildArch: noarch\n{epoch and f"Epoch: {epoch}"}\n%description\nx\n'
+        f'%install\n{made}\n{more}\n%files\n{listed}\n'
     )
     subprocess.run(
         ['rpmbuild', '-bb', '--quiet', '--define', f'_topdir {where}', spec], check=True
@@ -37,3 +51,25 @@ def change_database(database: Path, *words: str | Path) -> None:
         'rpm', '--dbpath', database, '--define', '_db_backend sqlite', '--nodeps',
         '--justdb', *words
     ], check=True, capture_output=True)
+
+
+def install_rpms(root: Path, *packages: Path, place: str = 'var/lib/rpm') -> None:
+    """Install packages with their files in a root, without scripts."""
+    (root / place).mkdir(parents=True, exist_ok=True)
+    subprocess.run([
+        'rpm', '--root', root, '--dbpath', f'/{place}', '--define', '_db_backend sqlite',
+        '--nodeps', '--noscripts', '-U', *packages
+    ], check=True, capture_output=True)
+
+
+def rpms_of(root: Path, place: str = 'var/lib/rpm') -> list[str]:
+    """Ask rpm for all packages of a root, and whether their files are as they should."""
+    rpm = ['rpm', '--root', str(root), '--dbpath', f'/{place}']
+    checked = subprocess.run(
+        [*rpm, '-Va', '--nomtime'], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, '', '')
+    shown = subprocess.run(
+        [*rpm, '-qa', '--qf', '%{NAME}-%{VERSION}\n'], capture_output=True, text=True, check=True
+    )
+    return sorted(shown.stdout.split())

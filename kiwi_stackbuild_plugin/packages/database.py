@@ -18,7 +18,7 @@ from typing import (
 )
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, printable, printable_path
-from kiwi_stackbuild_plugin.tree.layered import LayeredTree
+from kiwi_stackbuild_plugin.tree.layered import TreeFiles
 
 log = logging.getLogger('kiwi')
 
@@ -90,10 +90,10 @@ class Packages:
 
 
 #: reads the rpm data base of a tree; rpm.py has the one there is
-RpmReader = Callable[[LayeredTree], Iterator[Package]]
+RpmReader = Callable[[TreeFiles], Iterator[Package]]
 
 
-def read_packages(tree: LayeredTree, read_rpm: RpmReader) -> Packages:
+def read_packages(tree: TreeFiles, read_rpm: RpmReader) -> Packages:
     """Return the packages of a tree; what cannot be read is named in a warning."""
     found: List[Package] = []
     unread: Dict[str, str] = {}
@@ -123,7 +123,7 @@ def concerns_packages(path: bytes) -> bool:
     return (path + b'/').startswith(PLACES)
 
 
-def read_limited(tree: LayeredTree, path: bytes, limit: int) -> Optional[bytes]:
+def read_limited(tree: TreeFiles, path: bytes, limit: int) -> Optional[bytes]:
     """Read a file of a tree.
 
     :raises OSError: if it is longer, or something else is in the way
@@ -144,7 +144,7 @@ def read_limited(tree: LayeredTree, path: bytes, limit: int) -> Optional[bytes]:
         os.close(fd)
 
 
-def _read_dpkg(tree: LayeredTree) -> Iterator[Package]:
+def _read_dpkg(tree: TreeFiles) -> Iterator[Package]:
     yield from _parse_dpkg(read_limited(tree, _DPKG, TEXT_LIMIT) or b'')
     # images without dpkg (distroless) have a file for each package
     for name in _few(tree.names(_DPKG_PARTS), _DPKG_PARTS):
@@ -166,7 +166,7 @@ def _parse_dpkg(data: bytes) -> Iterator[Package]:
         ))
 
 
-def _read_apk(tree: LayeredTree) -> Iterator[Package]:
+def _read_apk(tree: TreeFiles) -> Iterator[Package]:
     # /lib is a link to usr/lib, or the other way round: one of them can be read
     problem: Optional[OSError] = None
     for path in _APK:
@@ -187,7 +187,7 @@ def _read_apk(tree: LayeredTree) -> Iterator[Package]:
         log.debug('apk: %s', problem)
 
 
-def _read_pacman(tree: LayeredTree) -> Iterator[Package]:
+def _read_pacman(tree: TreeFiles) -> Iterator[Package]:
     for name in _few(tree.names(_PACMAN), _PACMAN):
         if name == b'ALPM_DB_VERSION':
             continue

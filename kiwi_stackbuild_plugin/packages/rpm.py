@@ -13,14 +13,14 @@ import os
 import shutil
 import sqlite3
 import struct
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Callable, ContextManager, Dict, Iterator, Optional, Tuple
 
 from kiwi_stackbuild_plugin.packages.database import Details, Package
 from kiwi_stackbuild_plugin.host.command import reason_of, run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
-from kiwi_stackbuild_plugin.tree.layered import LayeredTree
+from kiwi_stackbuild_plugin.tree.layered import TreeFiles
 
 #: rpm's places: of today, before, and with rpm-ostree
 _PLACES = (b'usr/lib/sysimage/rpm', b'var/lib/rpm', b'usr/share/rpm')
@@ -35,6 +35,8 @@ LIMIT = 2 << 30
 #: bytes of what is told of one package; a kernel has 2 MB
 _HEADER_LIMIT = 64 << 20
 _SECONDS = 120
+#: the name by which rpm keeps keys among the packages
+SIGNING_KEY = 'gpg-pubkey'
 
 _COUNTS = struct.Struct('>II')
 _INDEX = struct.Struct('>iIII')
@@ -62,29 +64,56 @@ class RpmDatabase:
 
     scratch: Callable[[], ContextManager[str]]
 
-    def __call__(self, tree: LayeredTree) -> Iterator[Package]:
-        """Yield the packages of a tree.
+    def __call__(self, tree: TreeFiles) -> Iterator[Package]:
+        """Yield the packages of a tree, signing keys left out.
 
         :raises OSError: where a link is in the way, or it is damaged
         :raises KiwiStashToolFailed: if rpm is needed, and missing or failing
         """
-        found = _find(tree)
+        with self.copied(tree) as path:
+            if path.endswith('/Packages'):
+                yield from _read_bdb(path)
+            elif path:
+                yield from (
+                    package for package, _ in read_headers(path)
+                    if package.name != SIGNING_KEY
+                )
+
+    def headers(self, tree: TreeFiles) -> Iterator[Tuple[Package, bytes]]:
+        """Yield all headers of a tree, those of signing keys too.
+
+        :raises OSError: where a link is in the way, it is damaged, or of bdb
+        """
+        with self.copied(tree) as path:
+            if path.endswith('/Packages'):
+                raise OSError(0, 'Berkeley DB, which rpm of today does not write')
+            if path:
+                yield from read_headers(path)
+
+    @contextmanager
+    def copied(self, tree: TreeFiles) -> Iterator[str]:
+        """Copy the data base for a block; its path, empty where there is none."""
+        found = next(find_databases(tree), None)
         if found is None:
+            yield ''
             return
         place, names = found
         with self.scratch() as copy:
             for name in names:
                 _copy(tree, place + b'/' + name, os.path.join(copy, os.fsdecode(name)))
-            path = os.path.join(copy, os.fsdecode(names[0]))
             try:
-                yield from _READERS[names[0]](path)
+                yield os.path.join(copy, os.fsdecode(names[0]))
             except (sqlite3.Error, struct.error, ValueError) as issue:
                 raise OSError(0, f'damaged: {issue}', place + b'/' + names[0]) from issue
 
 
-def _find(tree: LayeredTree) -> Optional[Tuple[bytes, Tuple[bytes, ...]]]:
-    """Return the directory of the data base and its files."""
+def find_databases(tree: TreeFiles) -> Iterator[Tuple[bytes, Tuple[bytes, ...]]]:
+    """Yield directories with a data base, each with its files, the first that of use.
+
+    :raises OSError: if none is found, and a link is in the way
+    """
     problem: Optional[OSError] = None
+    empty = True
     for place in _PLACES:
         try:
             there = tree.names(place)
@@ -96,13 +125,22 @@ def _find(tree: LayeredTree) -> Optional[Tuple[bytes, Tuple[bytes, ...]]]:
             continue
         for names in _FILES:
             if names[0] in there:
-                return place, tuple(name for name in names if name in there)
-    if problem is not None:
+                empty = False
+                yield place, tuple(name for name in names if name in there)
+                break
+    if problem is not None and empty:
         raise problem
-    return None
 
 
-def _copy(tree: LayeredTree, path: bytes, target: str) -> None:
+def read_headers(path: str) -> Iterator[Tuple[Package, bytes]]:
+    """Yield packages and their headers of a data base of sqlite or ndb."""
+    for blob in _READERS[os.path.basename(path)](path):
+        package = _parse_header(blob)
+        if package is not None:
+            yield package, blob
+
+
+def _copy(tree: TreeFiles, path: bytes, target: str) -> None:
     fd = tree.open(path)
     if fd is None:
         return
@@ -113,7 +151,7 @@ def _copy(tree: LayeredTree, path: bytes, target: str) -> None:
         shutil.copyfileobj(source, copy, 1 << 20)
 
 
-def _read_sqlite(path: str) -> Iterator[Package]:
+def _read_sqlite(path: str) -> Iterator[bytes]:
     with closing(sqlite3.connect(path)) as database:
         # a view of a stranger could compute forever; neither it nor a virtual
         # table has pages of its own
@@ -127,10 +165,10 @@ def _read_sqlite(path: str) -> Iterator[Package]:
         ):
             if not isinstance(blob, bytes):
                 raise ValueError('a header is no blob')
-            yield from _parse_header(blob)
+            yield blob
 
 
-def _read_ndb(path: str) -> Iterator[Package]:
+def _read_ndb(path: str) -> Iterator[bytes]:
     with open(path, 'rb') as data:
         magic, version, pages = _NDB_HEAD.unpack(data.read(_NDB_FIRST))
         if (magic, version) != (b'RpmP', 0):
@@ -148,11 +186,11 @@ def _read_ndb(path: str) -> Iterator[Package]:
                 count * _NDB_BLOCK, _HEADER_LIMIT
             ):
                 raise ValueError(f'the data of package {number} is not there')
-            yield from _parse_header(data.read(size))
+            yield data.read(size)
 
 
-def _parse_header(blob: bytes) -> Iterator[Package]:
-    """Yield the package that a header tells of, unless it is a signing key."""
+def _parse_header(blob: bytes) -> Optional[Package]:
+    """Return the package that a header tells of."""
     entries, size = _COUNTS.unpack_from(blob)
     begin = _COUNTS.size + entries * _INDEX.size
     if begin + size > len(blob):
@@ -164,17 +202,17 @@ def _parse_header(blob: bytes) -> Iterator[Package]:
             values[tag] = blob[begin + offset:end].decode('utf-8', 'replace')
         elif tag == _EPOCH and kind == _INT32:
             values[tag] = str(struct.unpack_from('>I', blob, begin + offset)[0])
-    name = values.get(_NAME, '')
-    if name and name != 'gpg-pubkey':
-        version = f'{values.get(_VERSION, "")}-{values.get(_RELEASE, "")}'
-        yield Package(
-            'rpm', name, values.get(_ARCH, ''),
-            f'{values[_EPOCH]}:{version}' if _EPOCH in values else version,
-            Details(
-                tuple(values.get(_LICENSE, '').splitlines()),
-                *(values.get(tag, '') for tag in (_VENDOR, _URL, _SOURCE, _HEADER_SHA256))
-            )
+    if not values.get(_NAME):
+        return None
+    version = f'{values.get(_VERSION, "")}-{values.get(_RELEASE, "")}'
+    return Package(
+        'rpm', values[_NAME], values.get(_ARCH, ''),
+        f'{values[_EPOCH]}:{version}' if _EPOCH in values else version,
+        Details(
+            tuple(values.get(_LICENSE, '').splitlines()),
+            *(values.get(tag, '') for tag in (_VENDOR, _URL, _SOURCE, _HEADER_SHA256))
         )
+    )
 
 
 def _read_bdb(path: str) -> Iterator[Package]:
@@ -192,7 +230,7 @@ def _read_bdb(path: str) -> Iterator[Package]:
         raise KiwiStashToolFailed(f'rpm -qa: {reason_of(result)}')
     for line in result.stdout.encode('utf-8', 'surrogateescape').split(b'\n'):
         words = line.decode('utf-8', 'replace').split('\t', 4)
-        if len(words) == 5 and words[0] != 'gpg-pubkey':
+        if len(words) == 5 and words[0] != SIGNING_KEY:
             name, architecture, epoch, version, told = words
             yield Package(
                 'rpm', name, architecture,
@@ -200,6 +238,7 @@ def _read_bdb(path: str) -> Iterator[Package]:
             )
 
 
-_READERS: Dict[bytes, Callable[[str], Iterator[Package]]] = {
-    b'rpmdb.sqlite': _read_sqlite, b'Packages.db': _read_ndb, b'Packages': _read_bdb
+#: yield the headers
+_READERS: Dict[str, Callable[[str], Iterator[bytes]]] = {
+    'rpmdb.sqlite': _read_sqlite, 'Packages.db': _read_ndb
 }

@@ -140,7 +140,7 @@ class StackState:
     def files_in(self, directory: bytes) -> Iterator[Tuple[bytes, Found]]:
         """Yield name and entry of what is in a directory, or where it leads."""
         place = self.resolve(directory)
-        for name in () if place is None else self._names(place, True):
+        for name in () if place is None else self.names(place):
             found = self.look_up(place + b'/' + name if place else name)
             if found[1] is not None:
                 yield name, found
@@ -153,7 +153,7 @@ class StackState:
         pending = [top]
         while pending:
             folder = pending.pop()
-            for name in self._names(folder, with_base):
+            for name in self.names(folder, with_base):
                 path = folder + b'/' + name if folder else name
                 found = self.look_up(path)
                 if found[1] is None:
@@ -162,7 +162,8 @@ class StackState:
                 if found[1].is_dir:
                     pending.append(path)
 
-    def _names(self, folder: bytes, with_base: bool) -> Set[bytes]:
+    def names(self, folder: bytes, with_base: bool = True) -> Set[bytes]:
+        """Return names in a directory, of which some may be gone."""
         node: Optional[_Node] = self._top
         covered = False
         for name in folder.split(b'/') if folder else ():

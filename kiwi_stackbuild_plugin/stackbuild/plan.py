@@ -122,10 +122,13 @@ def read_given(
 
 def make_plan(
     request: StackbuildRequest, target: Target, given: Given,
-    steps: Sequence[Step], work_dir: str
+    steps: Sequence[Step], work_dir: str, notes: Sequence[str] = ()
 ) -> BuildPlan:
-    """Choose what is built from the stashes, and check that it fits them."""
-    lines = _describe(steps)
+    """Choose what is built from the stashes, and check that it fits them.
+
+    :param notes: lines on the stashes, for a dry run
+    """
+    lines = [*_describe(steps), *(f'  {line}' for line in notes)]
     if request.description is None and request.root_only:
         return _said(_as_it_is(request, given.call, steps), lines)
     if request.description is None:
@@ -318,6 +321,7 @@ class StackbuildRequest:
     from_registry: Optional[str] = None
     dry_run: bool = False
     keep_scripts: bool = False
+    merge_packages: bool = False
     kiwi_args: Tuple[str, ...] = ()
     global_args: Mapping[str, Any] = field(default_factory=dict)
     pull: Optional[str] = None

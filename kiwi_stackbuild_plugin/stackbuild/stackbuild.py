@@ -28,6 +28,9 @@ from kiwi_stackbuild_plugin.stackbuild.prepared import prepared
 from kiwi_stackbuild_plugin.stackbuild.root_import import (
     import_images, place_beside, place_description, record_origin
 )
+from kiwi_stackbuild_plugin.stackbuild.stacked_packages import (
+    enter_packages, look_at_packages
+)
 from kiwi_stackbuild_plugin.stackbuild.stacking import plan_stack
 from kiwi_stackbuild_plugin.stackbuild.target import (
     Target, check_target, made_directories, mark_finished, publish
@@ -113,7 +116,8 @@ def _prepare_root(
         ]
         check_architecture(images, request.global_args)
         steps = plan_stack(space, images, stack)
-        plan = make_plan(request, target, given, steps, space.path)
+        packages = look_at_packages(space, steps, request.merge_packages)
+        plan = make_plan(request, target, given, steps, space.path, packages.lines)
         if request.dry_run:
             for step in steps:
                 warn_of_links(step.image.display_name, step.path, plan.work)
@@ -122,6 +126,7 @@ def _prepare_root(
         staging = stack.enter_context(workspace(target.build_dir))
         root = os.path.join(staging.path, 'root')
         import_images(steps, root, plan.work)
+        enter_packages(packages, root)
         place_description(plan, root)
         check_links(root, plan.work)
         if plan.imported:

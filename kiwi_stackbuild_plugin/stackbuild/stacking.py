@@ -30,15 +30,20 @@ log = logging.getLogger('kiwi')
 
 _SHOWN = 10
 NOTHING = Delta((), ())
-_DATABASES = (
-    b'var/lib/dpkg/status', b'var/lib/rpm', b'usr/lib/sysimage/rpm',
-    b'var/lib/pacman/local', b'lib/apk/db'
-)
+
+
+@dataclass(frozen=True)
+class StepTrees:
+    """The trees of a step: of the stash, of what it is a change of, of the whole stack."""
+
+    source: TreeReader
+    ancestor: Optional[TreeReader]
+    stack: StackState
 
 
 @dataclass(frozen=True)
 class Step:
-    """One stash of a stack; paths of both mounts are valid in the with block.
+    """One stash of a stack; its path and trees are valid in the with block.
 
     :param shared: how many layers it has in common with one below it
     :param conflicts: paths that it and one below it changed, each differently
@@ -51,6 +56,7 @@ class Step:
     delta: Delta = NOTHING
     conflicts: Tuple[bytes, ...] = ()
     moved: Mapping[bytes, bytes] = field(default_factory=dict)
+    trees: Optional[StepTrees] = field(default=None, compare=False)
 
     def describe(self) -> str:
         """Return what comes from this stash, in one line."""
@@ -86,9 +92,9 @@ def plan_stack(
         stack.enter_context(local.mounted(space, image.image_id))
         for image in images
     ]
-    steps = [Step(images[0], mounts[0])]
     base = _opened(mounts[0], stack)
     state = StackState(base)
+    steps = [Step(images[0], mounts[0], trees=StepTrees(base, None, state))]
     for number in range(1, len(images)):
         image = images[number]
         shared = max(
@@ -112,7 +118,7 @@ def plan_stack(
         state.apply(source, placement)
         steps.append(Step(
             image, mounts[number], shared, placement.delta, placement.conflicts,
-            placement.moved
+            placement.moved, StepTrees(source, ancestor, state)
         ))
     return steps
 
@@ -132,16 +138,6 @@ def report_conflicts(step: Step) -> None:
     if len(step.conflicts) > _SHOWN:
         log.warning(
             '    and %d more (--debug names them)', len(step.conflicts) - _SHOWN
-        )
-    databases = sorted({
-        base.decode() for base in _DATABASES for path in step.conflicts
-        if path == base or path.startswith(base + b'/')
-    })
-    if databases:
-        log.warning(
-            'The package database (%s) is that of %s: packages that only '
-            'stashes below it have are there, but unknown to it',
-            ', '.join(databases), step.image.display_name
         )
 
 

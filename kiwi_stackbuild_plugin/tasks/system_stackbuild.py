@@ -12,6 +12,7 @@ usage: kiwi-ng system stackbuild -h | --help
            [--tls-verify=<true|false>]
            [--container-tool=<stash|umoci|buildah>]
            [--keep-scripts]
+           [--merge-packages]
            [--root-only]
            [--stash-as=<name[:tag]>]
            [--export=<transport:reference>...]
@@ -64,6 +65,12 @@ options:
         refuse stashes that were made longer ago than so many
         minutes (30m), hours (12h), days (7d) or weeks (2w). A stored
         one that is too old is asked for again at its registry
+    --merge-packages
+        with several stashes, make a package data base that knows the
+        packages of all of them (dpkg, rpm). Refused where they
+        contradict one another: two versions of one package, a file of
+        two packages, two package managers. By default the data base
+        is that of the later stash, and what it does not know is named
     --pull=<missing|always|never|newer>
         when to ask a registry. missing: for what is not stored, the
         default. always: each time, the default with --from-registry.
@@ -149,7 +156,7 @@ def _request(
         description=args['--description'],
         from_registry=args['--from-registry'],
         dry_run=args['--dry-run'],
-        keep_scripts=args['--keep-scripts'],
+        keep_scripts=args['--keep-scripts'], merge_packages=args['--merge-packages'],
         root_only=args['--root-only'],
         stash_as=args['--stash-as'], exports=tuple(args['--export'] or ()),
         kiwi_args=words,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from contextlib import suppress
 from types import MappingProxyType
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import BinaryIO, Dict, List, Mapping, Optional, Tuple
 
 from kiwi_stackbuild_plugin.host.command import remove_tree
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Change, Delta, place_of
@@ -55,6 +57,56 @@ def apply_delta(
         parent_fd, name = _parent(root_fd, path)
         try:
             _set_time(parent_fd, name, moment)
+        finally:
+            os.close(parent_fd)
+
+
+def replace_entry(
+    root_fd: int, path: bytes, entry: Entry, content: Optional[BinaryIO] = None
+) -> None:
+    """Put a file or a link in the place of what is there, never of a directory.
+
+    :param entry: gives metadata, and a link its target
+    :param content: of a file
+    :raises OSError: where a directory or a link on the way is
+    """
+    _make_directories(root_fd, path.rpartition(b'/')[0])
+    parent_fd, name = _parent(root_fd, path)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent_fd)
+        if stat.S_ISLNK(entry.stat.st_mode):
+            os.symlink(entry.target, name, dir_fd=parent_fd)
+        else:
+            with open(os.open(name, _WRITE_NEW, 0o600, dir_fd=parent_fd), 'wb') as target:
+                if content is not None:
+                    shutil.copyfileobj(content, target, _CHUNK)
+        set_metadata(parent_fd, name, entry)
+    finally:
+        os.close(parent_fd)
+
+
+def remove_entry(root_fd: int, path: bytes) -> None:
+    """Remove a file or a link, if it is there; a directory stays.
+
+    :raises OSError: for a directory, or where a link on the way is
+    """
+    with suppress(FileNotFoundError):
+        parent_fd, name = _parent(root_fd, path)
+        try:
+            os.unlink(name, dir_fd=parent_fd)
+        finally:
+            os.close(parent_fd)
+
+
+def _make_directories(root_fd: int, path: bytes) -> None:
+    """Make the directories of a path that are not there."""
+    parts = path.split(b'/') if path else []
+    for count in range(1, len(parts) + 1):
+        parent_fd, name = _parent(root_fd, b'/'.join(parts[:count]))
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=parent_fd)
         finally:
             os.close(parent_fd)
 

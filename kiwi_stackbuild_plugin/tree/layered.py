@@ -10,7 +10,9 @@ import errno
 import os
 import stat
 from contextlib import ExitStack
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import (
+    Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Set, Tuple
+)
 
 from kiwi_stackbuild_plugin.tree.opening import DIRECTORY_FLAGS
 
@@ -60,6 +62,16 @@ def merge(directories: Mapping[int, int]) -> Iterator[Tuple[bytes, Found]]:
             if above is None and not _is_whiteout(status):
                 found[name] = Found(status, (layer,))
     yield from found.items()
+
+
+class TreeFiles(Protocol):
+    """Looks up files and names in a tree, through no link; see LayeredTree."""
+
+    def open(self, path: bytes) -> Optional[int]:
+        """Open a regular file, None if there is none."""
+
+    def names(self, path: bytes) -> List[bytes]:
+        """Return the names in a directory, sorted."""
 
 
 class LayeredTree:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import pytest
@@ -165,15 +164,3 @@ def test_conflicts_are_named(
     assert len([r for r in caplog.records if r.levelno == logging.WARNING]) == warned
     assert told in '\n'.join(lines)
     assert all(f'    etc/{number}\\n' in lines for number in range(count))
-
-
-@pytest.mark.parametrize(('path', 'database'), [
-    (b'var/lib/dpkg/status', 'var/lib/dpkg/status'), (b'var/lib/dpkg/status-old', ''),
-    (b'usr/lib/sysimage/rpm/rpmdb.sqlite', 'usr/lib/sysimage/rpm'), (b'var/lib/rpm', 'var/lib/rpm'),
-    (b'var/lib/rpmx', ''), (b'lib/apk/db/installed', 'lib/apk/db'), (b'etc/passwd', ''),
-])
-def test_package_database_in_conflict(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path, path: bytes, database: str
-) -> None:
-    report_conflicts(Step(ImageInfo('x', ('a:b',)), str(tmp_path), conflicts=(path,)))
-    assert (f'The package database ({database}) is that of a:b' in caplog.text) is bool(database)

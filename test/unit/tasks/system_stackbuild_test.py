@@ -51,6 +51,14 @@ def test_stackbuild(
     assert set(made.global_args['--profile']) == {'p'}
 
 
+@pytest.mark.parametrize(('words', 'expected'), [([], False), (['--merge-packages'], True)])
+def test_packages_are_merged_where_asked(
+    kiwi_ng: Kiwi, requests: List[Any], words: List[str], expected: bool
+) -> None:
+    assert kiwi_ng('system', 'stackbuild', '--stash=a', '--target-dir=/t', *words) == 0
+    assert requests[0].merge_packages is expected
+
+
 @pytest.mark.skipif(not TYPER, reason='kiwi 11 only')
 def test_stackbuild_takes_kiwi_for_two_dashes(
     kiwi_ng: Kiwi, requests: List[Any]

@@ -2,6 +2,7 @@
 """Applying a delta to a tree of a stranger: no link is followed, none written to."""
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Dict
 
 import pytest
 
-from kiwi_stackbuild_plugin.tree.apply import apply_delta
+from kiwi_stackbuild_plugin.tree.apply import apply_delta, remove_entry, replace_entry
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare, whole_tree
-from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.entry import Entry, Status
+from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
 from kiwi_stackbuild_plugin.tree.scan import scan
 from trees import describe
 from zoo import make_zoo, set_time, write
@@ -138,3 +140,29 @@ def test_attributes_that_are_gone_are_taken_away(tmp_path: Path) -> None:
     os.setxattr(tree / 'd', 'user.new', b'2')
     apply(base, tree, difference(base, tree))
     assert os.listxattr(base / 'd') == ['user.new']
+
+
+def test_a_file_is_replaced_and_no_link_is_followed(tmp_path: Path) -> None:
+    """Other names of the file keep its content; a directory and a link are in the way."""
+    (tmp_path / 'outside').mkdir()
+    root = tmp_path / 'root'
+    root.mkdir()
+    (root / 'file').write_text('old')
+    os.link(root / 'file', root / 'other')
+    (root / 'link').symlink_to('../outside')
+    (root / 'directory').mkdir()
+    entry = Entry(b'', Status(0o100640, 0, 0, 1, 0, 0, 0, 7, 7, 0, 0))
+    with opened_tree(str(root)) as fd:
+        for path in (b'file', b'new/below/file'):
+            replace_entry(fd, path, entry, io.BytesIO(b'new'))
+        for path in (b'link/file', b'directory', b'../outside/file'):
+            with pytest.raises(OSError, match=r'.'):
+                replace_entry(fd, path, entry, io.BytesIO(b'new'))
+        for path in (b'link/file', b'directory'):
+            with pytest.raises(OSError, match=r'.'):
+                remove_entry(fd, path)
+        for path in (b'none', b'none/below', b'new/below/file'):
+            remove_entry(fd, path)
+    assert (root / 'file').read_text() == 'new' and (root / 'other').read_text() == 'old'
+    assert stat.S_IMODE((root / 'file').stat().st_mode) == 0o640
+    assert list((tmp_path / 'outside').iterdir()) == [] == list((root / 'new/below').iterdir())
