@@ -60,7 +60,10 @@ log = logging.getLogger('kiwi')
 
 @dataclass(frozen=True)
 class StashRequest:
-    """What "system stash" was asked for; fields are its options."""
+    """What "system stash" was asked for; fields are its options.
+
+    :param inputs: the record of what the tree was built of, where that is known
+    """
 
     root: str
     container_name: Optional[str] = None
@@ -73,6 +76,7 @@ class StashRequest:
     form: Optional[str] = None
     strict: bool = False
     verify: bool = False
+    inputs: Optional[str] = None
     access: Access = DEFAULT_ACCESS
 
 
@@ -220,7 +224,8 @@ def _store_changes(
     )
     extra = {
         **extra, labels.EXTRAS: _extras_label(job, base, findings),
-        **_xattrs_label(base), **_imported_label(job, base)
+        **_xattrs_label(base), **_imported_label(job, base),
+        **({labels.INPUTS: job.request.inputs} if job.request.inputs else {})
     }
     report_findings(findings, job.request.strict)
     image_id, digest = store_image(
