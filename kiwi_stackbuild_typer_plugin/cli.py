@@ -197,6 +197,7 @@ def make_stackbuild() -> 'typer.Typer':
         root_only: Annotated[bool, option(usage, '--root-only')] = False,
         stash_as: Annotated[Optional[str], option(usage, '--stash-as')] = None,
         export: Annotated[Optional[List[str]], option(usage, '--export')] = None,
+        if_changed: Annotated[bool, option(usage, '--if-changed')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False
     ) -> None:
         words.update({
@@ -207,7 +208,8 @@ def make_stackbuild() -> 'typer.Typer':
             '--container-tool': container_tool,
             '--keep-scripts': keep_scripts, '--merge-packages': merge_packages,
             '--dry-run': dry_run,
-            '--root-only': root_only, '--stash-as': stash_as, '--export': export or []
+            '--root-only': root_only, '--stash-as': stash_as, '--export': export or [],
+            '--if-changed': if_changed
         })
         request('stackbuild', {**words, '<kiwi_args>': []})
 

@@ -46,6 +46,9 @@ MTIME = STASH_PREFIX + 'mtime'
 #: config of the container that kiwi derived the root tree from, as JSON text
 IMPORTED_ROOT = STASH_PREFIX + 'imported-root'
 
+#: what a build was made of, as JSON text, see inputs.decode_inputs
+INPUTS = STASH_PREFIX + 'inputs'
+
 SCHEMA_VERSION = '1'
 
 
@@ -73,6 +76,7 @@ class StashLabels:
     :param layer_size: bytes
     :param extras: JSON text, see extras.decode
     :param imported_root: a config with layers, as JSON text
+    :param inputs: JSON text
     :param wrong: key and value of labels that are passed over, for people
     """
 
@@ -94,6 +98,7 @@ class StashLabels:
     extras: Optional[str] = None
     all_xattrs: bool = False
     imported_root: Optional[str] = None
+    inputs: Optional[str] = None
     wrong: Tuple[str, ...] = ()
 
 
@@ -124,7 +129,8 @@ def read_labels(found: Mapping[str, str]) -> StashLabels:
         base_digest=take(BASE_DIGEST, _digest),
         title=take(TITLE, str) or '', author=take(AUTHORS, str) or take(MAINTAINER, str) or '',
         all_xattrs=take(XATTRS, lambda text: text == 'all' or None) or False,
-        extras=take(EXTRAS, str), imported_root=take(IMPORTED_ROOT, _config),
+        extras=take(EXTRAS, str), inputs=take(INPUTS, str),
+        imported_root=take(IMPORTED_ROOT, _config),
         wrong=tuple(wrong)
     )
 

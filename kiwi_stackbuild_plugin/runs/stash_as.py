@@ -29,15 +29,17 @@ def split_stash_name(text: str, option: str = '--stash-as') -> Tuple[str, str]:
     return name, tag
 
 
-def stash_finished(request: StackbuildRequest, root: str) -> None:
+def stash_finished(request: StackbuildRequest, root: str, inputs: str) -> None:
     """Stash the finished root of a stackbuild, whose lock is held.
 
+    :param inputs: the record of what it was built of
     :raises KiwiStackBuildError: what was built stays
     """
     name, tag = split_stash_name(request.stash_as or '')
     try:
         stashes.stash(StashRequest(
-            root, name, tag, exports=request.exports, access=request.access
+            root, name, tag, exports=request.exports, inputs=inputs,
+            access=request.access
         ), root_is_ours=True)
     except KiwiStackBuildError as issue:
         raise type(issue)(

@@ -27,6 +27,7 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, printable, printable_path
 )
 from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.inputs.inputs import Inputs
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
 from kiwi_stackbuild_plugin.stackbuild.container import (
     NO_PLAN, ContainerPlan, check_tool, choose_tool
@@ -73,6 +74,8 @@ class BuildPlan:
     :param work: what kiwi will write in the root
     :param skips_bootstrap: the package manager in the root does it all
     :param keeps_description: what is in image/ stays: nothing is built of it
+    :param inputs: all that the result depends on
+    :param is_built: that is what an earlier run built, and it is still there
     :param extended: the description made of that of a stash and an extension
     :param preparation: what kiwi does to the root before it creates the image
     :param container: how it is made if it is one
@@ -88,6 +91,8 @@ class BuildPlan:
     preparation: Optional[Preparation] = None
     keeps_description: bool = False
     container: ContainerPlan = NO_PLAN
+    inputs: Inputs = field(default_factory=dict)
+    is_built: bool = False
 
 
 def read_given(
@@ -331,3 +336,4 @@ class StackbuildRequest:
     root_only: bool = False
     stash_as: Optional[str] = None
     exports: Tuple[str, ...] = ()
+    if_changed: bool = False

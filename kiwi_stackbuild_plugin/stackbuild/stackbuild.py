@@ -6,7 +6,8 @@ import logging
 import os
 import time
 from contextlib import ExitStack
-from typing import Callable, ContextManager, Optional
+from dataclasses import replace
+from typing import Callable, ContextManager, Optional, Sequence
 
 from kiwi.defaults import Defaults
 
@@ -14,9 +15,15 @@ from kiwi_stackbuild_plugin.description.checks import check_architecture
 from kiwi_stackbuild_plugin.description.links import check_links, warn_of_links
 from kiwi_stackbuild_plugin.host.command import require_tools
 from kiwi_stackbuild_plugin.host.guard import guarded
+from kiwi_stackbuild_plugin.host.errors import printable
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import workspace
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.inputs.inputs import encode_inputs
+from kiwi_stackbuild_plugin.inputs.record import (
+    Record, Results, find_results, write_record
+)
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
 from kiwi_stackbuild_plugin.stackbuild.container import container_tool
 from kiwi_stackbuild_plugin.stackbuild.derived_from import restore_import
@@ -35,6 +42,7 @@ from kiwi_stackbuild_plugin.stackbuild.stacking import plan_stack
 from kiwi_stackbuild_plugin.stackbuild.target import (
     Target, check_target, made_directories, mark_finished, publish
 )
+from kiwi_stackbuild_plugin.stackbuild.unchanged import gather_inputs, reasons_to_build
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.find import (
@@ -43,13 +51,17 @@ from kiwi_stackbuild_plugin.storage.find import (
 
 log = logging.getLogger('kiwi')
 
+#: what is said, and looked for by who runs many builds, where nothing is built
+UNCHANGED = 'Nothing changed since %s was built'
+
 
 def stackbuild(
-    request: StackbuildRequest, finish: Optional[Callable[[str], None]] = None
+    request: StackbuildRequest, finish: Optional[Callable[[str, str], None]] = None
 ) -> str:
     """Import stashes into a new root and let kiwi build an image from it.
 
-    :param finish: called with the finished root, as long as it is ours
+    :param finish: called with the finished root, as long as it is ours, and the
+        record of what it was built of
     :returns: text for the user: what a dry run would do, else nothing
     :raises KiwiStackBuildError: before kiwi starts; nothing is left behind
     :raises KiwiError: from kiwi's own build
@@ -60,13 +72,14 @@ def stackbuild(
             local.require_storage_tools()
             require_tools(['cp'])
             policy = _make_policy(request)
-            target = check_target(request.target_dir)
+            target = check_target(request.target_dir, request.if_changed)
             held.enter_context(
                 locked('the root tree', os.path.realpath(target.image_root))
             )
             plan = _prepare_root(request, target, policy)
-        if request.dry_run:
-            return plan.text
+        if request.dry_run or plan.is_built:
+            return plan.text if request.dry_run else ''
+        before = find_results(target.path)
         log.info(
             'The root tree is complete after %.1f s%s', time.monotonic() - started,
             ', kiwi takes over' if plan.call.task else ''
@@ -78,8 +91,41 @@ def stackbuild(
         with clean_exit():
             mark_finished(target)
         if finish:
-            finish(target.image_root)
+            finish(target.image_root, encode_inputs(plan.inputs))
+        _record(target, plan, before)
     return ''
+
+
+def _record(target: Target, plan: BuildPlan, before: Results) -> None:
+    """Write down what was built of what, as the last thing."""
+    write_record(target.build_dir, Record(plan.inputs, {
+        name: told for name, told in find_results(target.path).items()
+        if before.get(name) != told
+    }))
+
+
+def _with_inputs(
+    request: StackbuildRequest, target: Target, plan: BuildPlan,
+    images: Sequence[ImageInfo]
+) -> BuildPlan:
+    """Find out what is built of, and with --if-changed whether it has to be."""
+    inputs = gather_inputs(request, target, plan.call, images, plan.imported is not None)
+    plan = replace(plan, inputs=inputs)
+    if not request.if_changed:
+        return plan
+    names = {f'stash {n}': f' ({one.display_name})' for n, one in enumerate(images, 1)}
+    reasons = [
+        reason + names.get(' '.join(reason.split(' ')[:2]), '')
+        for reason in reasons_to_build(request, target, inputs)
+    ]
+    for reason in reasons:
+        log.info('To be built: %s', reason)
+    if not reasons:
+        log.info(UNCHANGED, target.path)
+    told = reasons or ['nothing: it is built, and nothing has changed']
+    return replace(plan, is_built=not reasons, text='\n'.join([
+        plan.text, '', 'To be built:', *(printable(f'  {line}') for line in told)
+    ]))
 
 
 def _kept_inside(target: Target) -> ContextManager[None]:
@@ -118,6 +164,9 @@ def _prepare_root(
         steps = plan_stack(space, images, stack)
         packages = look_at_packages(space, steps, request.merge_packages)
         plan = make_plan(request, target, given, steps, space.path, packages.lines)
+        plan = _with_inputs(request, target, plan, images)
+        if plan.is_built and not request.dry_run:
+            return plan
         if request.dry_run:
             for step in steps:
                 warn_of_links(step.image.display_name, step.path, plan.work)

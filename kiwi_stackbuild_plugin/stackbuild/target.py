@@ -13,6 +13,7 @@ from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.host.durable import replace, sync_directory
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, printable_path
 from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
+from kiwi_stackbuild_plugin.inputs.record import forget_record, read_record
 
 log = logging.getLogger('kiwi')
 
@@ -41,9 +42,10 @@ class Target:
         return os.path.join(self.build_dir, '.image-root.unfinished')
 
 
-def check_target(path: str) -> Target:
+def check_target(path: str, replaces: bool = False) -> Target:
     """Look whether an image can be built in a directory; nothing is touched.
 
+    :param replaces: what an earlier finished run built there may be replaced
     :raises KiwiStashTargetInvalid: with the reason
     """
     if not path:
@@ -57,7 +59,9 @@ def check_target(path: str) -> Target:
     _check_writable(target.build_dir, path)
     _check_owner(target.build_dir)
     if os.path.lexists(target.image_root):
-        if not _is_unfinished(target):
+        if not _is_unfinished(target) and not (
+            replaces and read_record(target.build_dir)
+        ):
             raise KiwiStashTargetInvalid(
                 f'--target-dir {path!r}: {target.image_root!r} is there from an '
                 'earlier run',
@@ -178,6 +182,7 @@ def publish(target: Target, staged: str) -> None:
     :raises KiwiStashTargetInvalid: if something stays mounted in it
     """
     _write_marker(target)
+    forget_record(target.build_dir)
     if not os.path.lexists(target.image_root):
         replace(staged, target.image_root)
         return

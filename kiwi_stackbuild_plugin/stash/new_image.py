@@ -157,6 +157,8 @@ def make_labels(
         labels.DESCRIPTION_DIGEST: description.digest,
         labels.KIWI_VERSION: kiwi_version,
         labels.PLUGIN_VERSION: __version__,
+        # what a base was built of is not what this is built of
+        labels.INPUTS: '',
         labels.MTIME: 'ns' if base is None or base_exact else 'rounded'
     }
 

@@ -63,7 +63,10 @@ log = logging.getLogger('kiwi')
 
 @dataclass(frozen=True)
 class StashRequest:
-    """What "system stash" was asked for; fields are its options."""
+    """What "system stash" was asked for; fields are its options.
+
+    :param inputs: the record of what the tree was built of, where that is known
+    """
 
     root: str
     container_name: Optional[str] = None
@@ -77,6 +80,7 @@ class StashRequest:
     strict: bool = False
     verify: bool = False
     ignore_times: bool = False
+    inputs: Optional[str] = None
     access: Access = DEFAULT_ACCESS
 
 
@@ -235,7 +239,8 @@ def _store_changes(
     holes = (*_holes_left(base, delta), *(layer.sparse if layer else ()))
     extra = {
         **extra, labels.EXTRAS: _extras_label(job, base, delta, holes, findings),
-        **_xattrs_label(base), **_imported_label(job, base)
+        **_xattrs_label(base), **_imported_label(job, base),
+            **({labels.INPUTS: job.request.inputs} if job.request.inputs else {})
     }
     report_findings(findings, job.request.strict)
     image_id, digest = store_image(

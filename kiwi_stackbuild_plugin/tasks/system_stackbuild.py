@@ -16,6 +16,7 @@ usage: kiwi-ng system stackbuild -h | --help
            [--root-only]
            [--stash-as=<name[:tag]>]
            [--export=<transport:reference>...]
+           [--if-changed]
            [--dry-run]
            [-- <kiwi_args>...]
        kiwi-ng system stackbuild help
@@ -55,6 +56,10 @@ options:
     --from-registry=<URI>
         registry to pull the stashes from that are given by a plain
         name
+    --if-changed
+        build only if something that goes into the result changed, or
+        the result of the last run is gone, and say what; replace that
+        result. Where nothing changed the exit status is 0 at once
     --keep-scripts
         with a description that extends that of the stash, run the
         scripts of the stash such as config.sh too, before those of
@@ -158,6 +163,7 @@ def _request(
         dry_run=args['--dry-run'],
         keep_scripts=args['--keep-scripts'], merge_packages=args['--merge-packages'],
         root_only=args['--root-only'],
+        if_changed=args['--if-changed'],
         stash_as=args['--stash-as'], exports=tuple(args['--export'] or ()),
         kiwi_args=words,
         global_args=dict(global_args),

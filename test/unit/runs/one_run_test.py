@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
@@ -16,6 +17,7 @@ from trees import describe, make_root
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStackBuildError, KiwiStashLocked
 from kiwi_stackbuild_plugin.host.locks import locked
+from kiwi_stackbuild_plugin.inputs.inputs import decode_inputs
 from kiwi_stackbuild_plugin.runs.one_run import run_stackbuild, split_stash_name
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
 from kiwi_stackbuild_plugin.stackbuild.kiwi_call import KiwiCall
@@ -96,9 +98,11 @@ def test_root_only(
     )) == ''
     root = tmp_path / 'out/build/image-root'
     assert (root / 'by-kiwi').exists() is by_kiwi
-    assert stashed == [(
-        StashRequest(str(root), 'web', 'v2', exports=('oci:/tmp:x',)), True
-    )]
+    (made, ours), = stashed
+    assert replace(made, inputs=None) == StashRequest(
+        str(root), 'web', 'v2', exports=('oci:/tmp:x',)
+    )
+    assert ours and decode_inputs(made.inputs or '')
     if not described:
         made = describe(root)
         made.pop(b'image/stash.json')

@@ -92,7 +92,7 @@ def test_root_is_there_when_kiwi_is_called(
     assert made == describe(small.tree(ONE)), 'image/ keeps its times as well'
     assert {f'--root={root}', f'--target-dir={target}', 'create'} <= set(call['argv'])
     assert call['build'] == ['.image-root.unfinished', 'image-root']
-    assert sorted(os.listdir(target / 'build')) == ['image-root']
+    assert sorted(os.listdir(target / 'build')) == ['.stackbuild.json', 'image-root']
     fd = open_tree(root)
     record = read_origin(fd)
     os.close(fd)

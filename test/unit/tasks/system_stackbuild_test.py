@@ -126,7 +126,9 @@ def test_stash_as(
     assert (made.stash_as, made.exports) == expected
 
 
-@pytest.mark.parametrize('words', [['--dry-run'], ['--keep-scripts'], ['--root-only'], []])
+@pytest.mark.parametrize('words', [
+    ['--dry-run'], ['--keep-scripts'], ['--root-only'], ['--if-changed'], []
+])
 def test_switches(kiwi_ng: Kiwi, requests: List[Any], words: List[str]) -> None:
     assert kiwi_ng('system', 'stackbuild', '--target-dir=/t', *words) == 0
     made, = requests
@@ -134,6 +136,7 @@ def test_switches(kiwi_ng: Kiwi, requests: List[Any], words: List[str]) -> None:
     assert made.dry_run is ('--dry-run' in words)
     assert made.keep_scripts is ('--keep-scripts' in words)
     assert made.root_only is ('--root-only' in words)
+    assert made.if_changed is ('--if-changed' in words)
 
 
 def test_what_a_dry_run_says_is_printed(
