@@ -5,7 +5,7 @@ Options and texts are those of the usage texts that kiwi up to 10.3 reads.
 On kiwi 11.1 a plugin's group wins over the command of the core of that name.
 """
 import logging
-from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional, Sequence
 
 from kiwi.cli import Cli
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     import typer
 
 log = logging.getLogger('kiwi')
+
+#: parameters that cannot have the name of their option
+_OPTIONS = {'form': '--format', 'show_list': '--list', 'name': '<name>'}
+#: what else is there in the functions that typer calls
+_NO_OPTION = ('words',)
 
 
 def request(command: str, args: Mapping[str, Any]) -> None:
@@ -88,6 +93,17 @@ def option(usage: Optional[str], name: str) -> Any:
     )
 
 
+def by_option(given: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the arguments of a command as docopt gives them, by their options.
+
+    :param given: the local variables of a function that typer calls
+    """
+    return {
+        _OPTIONS.get(name, '--' + name.replace('_', '-')): value
+        for name, value in given.items() if name not in _NO_OPTION
+    }
+
+
 def make_stash() -> 'typer.Typer':
     """Return "system stash"."""
     usage = system_stash.__doc__
@@ -115,56 +131,54 @@ def make_stash() -> 'typer.Typer':
         keep_weekly: Annotated[Optional[str], option(usage, '--keep-weekly')] = None,
         show_list: Annotated[bool, option(usage, '--list')] = False
     ) -> None:
-        args = {
-            '--root': root, '--container-name': container_name, '--tag': tag,
-            '--base': base, '--no-base': no_base, '--label': label or [],
-            '--export': export or [], '--strict': strict, '--verify': verify,
-            '--dry-run': dry_run, '--authfile': authfile, '--cert-dir': cert_dir,
-            '--tls-verify': tls_verify, '--format': form, '--prune': prune,
-            '--keep-last': keep_last, '--keep-weekly': keep_weekly,
-            '--ignore-times': ignore_times
-        }
-        check_stash(args, show_list)
-        request('stash', {**args, '--list': show_list})
+        args = by_option(locals())
+        check_stash(args)
+        request('stash', args)
 
     return stash
 
 
-def check_stash(args: Dict[str, Any], show_list: bool) -> None:
+def check_stash(args: Mapping[str, Any]) -> None:
     """Check what the usage text of "stash" says about options that go together."""
     import typer
-    if show_list and any(value not in (None, False, []) for value in args.values()):
-        raise typer.BadParameter('--list takes no other option')
+    if args['--list']:
+        check_alone(args, ('--list',), '--list takes no other option')
     if args['--prune']:
         check_prune(args)
         return
     if args['--keep-last'] is not None or args['--keep-weekly'] is not None:
         raise typer.BadParameter('--keep-last and --keep-weekly need --prune')
-    if not show_list and args['--root'] is None:
+    if not args['--list'] and args['--root'] is None:
         check_copy(args)
     if args['--base'] is not None and args['--no-base']:
         raise typer.BadParameter('--base and --no-base exclude each other')
 
 
-def check_prune(args: Dict[str, Any]) -> None:
-    """Check that "stash --prune" has no options but its own."""
+def check_alone(args: Mapping[str, Any], own: Sequence[str], why: str) -> None:
+    """Refuse options but its own; {} in the reason is the option."""
     import typer
-    own = ('--prune', '--keep-last', '--keep-weekly', '--container-name', '--dry-run')
     for name, value in args.items():
         if name not in own and value not in (None, False, []):
-            raise typer.BadParameter(f'{name} does not go with --prune')
+            raise typer.BadParameter(why.format(name))
 
 
-def check_copy(args: Dict[str, Any]) -> None:
+def check_prune(args: Mapping[str, Any]) -> None:
+    """Check that "stash --prune" has no options but its own."""
+    check_alone(args, (
+        '--prune', '--keep-last', '--keep-weekly', '--container-name', '--dry-run'
+    ), '{} does not go with --prune')
+
+
+def check_copy(args: Mapping[str, Any]) -> None:
     """Check the options of "stash" without --root: a copy of a stored stash."""
     import typer
     if not args['--export'] or args['--container-name'] is None:
         raise typer.BadParameter(
             '--root is missing, or --export with --container-name'
         )
-    for name in ('--base', '--no-base', '--label', '--strict', '--verify', '--dry-run', '--format'):
-        if args[name] not in (None, False, []):
-            raise typer.BadParameter(f'{name} needs --root')
+    check_alone(args, (
+        '--export', '--container-name', '--tag', '--authfile', '--cert-dir', '--tls-verify'
+    ), '{} needs --root')
 
 
 #: settings of click for a command that takes any words
@@ -200,17 +214,7 @@ def make_stackbuild() -> 'typer.Typer':
         if_changed: Annotated[bool, option(usage, '--if-changed')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False
     ) -> None:
-        words.update({
-            '--stash': stash or [], '--target-dir': target_dir,
-            '--description': description, '--from-registry': from_registry,
-            '--pull': pull, '--max-age': max_age, '--authfile': authfile,
-            '--cert-dir': cert_dir, '--tls-verify': tls_verify,
-            '--container-tool': container_tool,
-            '--keep-scripts': keep_scripts, '--merge-packages': merge_packages,
-            '--dry-run': dry_run,
-            '--root-only': root_only, '--stash-as': stash_as, '--export': export or [],
-            '--if-changed': if_changed
-        })
+        words.update(by_option(locals()))
         request('stackbuild', {**words, '<kiwi_args>': []})
 
     add_kiwi(stackbuild, usage, words)
@@ -251,11 +255,7 @@ def make_stash_list() -> 'typer.Typer':
         cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None
     ) -> None:
-        request('stash_list', {
-            '<name>': name, '--format': form, '--diff': diff, '--remote': remote,
-            '--authfile': authfile, '--cert-dir': cert_dir,
-            '--tls-verify': tls_verify
-        })
+        request('stash_list', by_option(locals()))
 
     return stash_list
 

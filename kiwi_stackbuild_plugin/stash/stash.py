@@ -240,7 +240,7 @@ def _store_changes(
     extra = {
         **extra, labels.EXTRAS: _extras_label(job, base, delta, holes, findings),
         **_xattrs_label(base), **_imported_label(job, base),
-            **({labels.INPUTS: job.request.inputs} if job.request.inputs else {})
+        labels.INPUTS: job.request.inputs or ''
     }
     report_findings(findings, job.request.strict)
     image_id, digest = store_image(

@@ -156,7 +156,7 @@ def _request(
     from kiwi_stackbuild_plugin.storage.access import make_access
     from kiwi_stackbuild_plugin.stackbuild.plan import StackbuildRequest
     return StackbuildRequest(
-        stashes=tuple(args['--stash']),
+        stashes=tuple(args['--stash'] or ()),
         target_dir=args['--target-dir'],
         description=args['--description'],
         from_registry=args['--from-registry'],
