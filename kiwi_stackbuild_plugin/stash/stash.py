@@ -219,10 +219,8 @@ def _store_changes(
     """Store a delta on a base, or without one the whole tree."""
     if delta is None:
         log.info('Stashing %s as a whole', job.tree.path)
-    changes: Iterable[Change] = (
-        whole_tree(job.entries(findings)) if delta is None else delta.changes
-    )
-    removed = () if delta is None else delta.removed
+    changes: Iterable[Change] = delta.changes if delta else whole_tree(job.entries(findings))
+    removed = delta.removed if delta else ()
     if job.request.dry_run:
         difference = compare_with_base(
             job.space, job.name, job.tree.fd, base, removed, tuple(changes),
@@ -238,8 +236,8 @@ def _store_changes(
     )
     holes = (*_holes_left(base, delta), *(layer.sparse if layer else ()))
     extra = {
-        **extra, labels.EXTRAS: _extras_label(job, base, delta, holes, findings),
-        **_xattrs_label(base), **_imported_label(job, base),
+        **extra, **_xattrs_label(base), **_imported_label(job, base),
+        labels.EXTRAS: _extras_label(job, base, delta, holes, findings),
         labels.INPUTS: job.request.inputs or ''
     }
     report_findings(findings, job.request.strict)
