@@ -108,6 +108,8 @@ def make_stash() -> 'typer.Typer':
         strict: Annotated[bool, option(usage, '--strict')] = False,
         verify: Annotated[bool, option(usage, '--verify')] = False,
         ignore_times: Annotated[bool, option(usage, '--ignore-times')] = False,
+        clamp_mtime: Annotated[bool, option(usage, '--clamp-mtime')] = False,
+        reproducible: Annotated[bool, option(usage, '--reproducible')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False,
         form: Annotated[Optional[str], option(usage, '--format')] = None,
         prune: Annotated[bool, option(usage, '--prune')] = False,
@@ -115,19 +117,21 @@ def make_stash() -> 'typer.Typer':
         keep_weekly: Annotated[Optional[str], option(usage, '--keep-weekly')] = None,
         show_list: Annotated[bool, option(usage, '--list')] = False
     ) -> None:
-        args = {
-            '--root': root, '--container-name': container_name, '--tag': tag,
-            '--base': base, '--no-base': no_base, '--label': label or [],
-            '--export': export or [], '--strict': strict, '--verify': verify,
-            '--dry-run': dry_run, '--authfile': authfile, '--cert-dir': cert_dir,
-            '--tls-verify': tls_verify, '--format': form, '--prune': prune,
-            '--keep-last': keep_last, '--keep-weekly': keep_weekly,
-            '--ignore-times': ignore_times
-        }
+        args = stash_arguments(locals())
         check_stash(args, show_list)
         request('stash', {**args, '--list': show_list})
 
     return stash
+
+
+def stash_arguments(given: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the parameters of "stash" by the names of their options, but --list."""
+    names = {'form': 'format'}
+    args = {
+        f'--{names.get(name, name).replace("_", "-")}': value
+        for name, value in given.items() if name != 'show_list'
+    }
+    return {**args, '--label': args['--label'] or [], '--export': args['--export'] or []}
 
 
 def check_stash(args: Dict[str, Any], show_list: bool) -> None:
