@@ -124,6 +124,8 @@ def make_stash() -> 'typer.Typer':
         strict: Annotated[bool, option(usage, '--strict')] = False,
         verify: Annotated[bool, option(usage, '--verify')] = False,
         ignore_times: Annotated[bool, option(usage, '--ignore-times')] = False,
+        clamp_mtime: Annotated[bool, option(usage, '--clamp-mtime')] = False,
+        reproducible: Annotated[bool, option(usage, '--reproducible')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False,
         form: Annotated[Optional[str], option(usage, '--format')] = None,
         prune: Annotated[bool, option(usage, '--prune')] = False,

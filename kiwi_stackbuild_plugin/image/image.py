@@ -120,21 +120,34 @@ def info_from_config(
     )
 
 
-def timestamp() -> str:
-    """Return the moment of creation, RFC 3339 in UTC.
-
-    SOURCE_DATE_EPOCH (seconds) fixes it, as it does in kiwi.
+def source_date() -> Optional[int]:
+    """Return SOURCE_DATE_EPOCH, in seconds since 1970, None if it is not set.
 
     :raises KiwiStashArgumentInvalid: if it is no number, or beyond year 9999
     """
     epoch = os.environ.get('SOURCE_DATE_EPOCH')
+    if not epoch:
+        return None
     try:
-        moment = datetime.now(tz=timezone.utc) if not epoch \
-            else datetime.fromtimestamp(int(epoch), tz=timezone.utc)
+        seconds = int(epoch)
+        datetime.fromtimestamp(seconds, tz=timezone.utc)
     except (ValueError, OverflowError, OSError):
         raise KiwiStashArgumentInvalid(
             f'SOURCE_DATE_EPOCH {epoch!r}: not a number of seconds since 1970'
         ) from None
+    return seconds
+
+
+def timestamp() -> str:
+    """Return the moment of creation, RFC 3339 in UTC.
+
+    SOURCE_DATE_EPOCH fixes it, as it does in kiwi.
+
+    :raises KiwiStashArgumentInvalid: see source_date
+    """
+    seconds = source_date()
+    moment = datetime.now(tz=timezone.utc) if seconds is None \
+        else datetime.fromtimestamp(seconds, tz=timezone.utc)
     return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
 
 

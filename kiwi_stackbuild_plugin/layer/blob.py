@@ -135,10 +135,11 @@ class _Content:
         except OSError as issue:
             raise _changed(entry.path, issue.strerror or 'gone') from issue
         try:
-            self._check(fd, entry)
+            before = self._check(fd, entry)
             if self._copy_all(fd, entry) >= MANY_ZEROS:
                 self.sparse[entry.path] = None
-            self._check(fd, entry)
+            if self._check(fd, entry) != before:
+                raise _changed(entry.path, 'it was written to')
         finally:
             os.close(fd)
         self.sink.write(padding(entry.stat.st_size))
@@ -161,14 +162,18 @@ class _Content:
         return zeros
 
     @staticmethod
-    def _check(fd: int, entry: Entry) -> None:
+    def _check(fd: int, entry: Entry) -> int:
+        """Compare with what was scanned, but for the mtime, which is returned.
+
+        That of the entry may be another one, to be stored; it is never changed
+        without the ctime.
+        """
         now, then = os.fstat(fd), entry.stat
-        if (
-            now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
-        ) != (
-            then.st_ino, then.st_size, then.st_mtime_ns, then.st_ctime_ns
+        if (now.st_ino, now.st_size, now.st_ctime_ns) != (
+            then.st_ino, then.st_size, then.st_ctime_ns
         ):
             raise _changed(entry.path, 'it was written to')
+        return now.st_mtime_ns
 
     def _open(self, path: bytes) -> int:
         parent, _, name = path.rpartition(b'/')

@@ -48,7 +48,7 @@ from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
-from kiwi_stackbuild_plugin.tree.protected import excluded_part, overlaid
+from kiwi_stackbuild_plugin.layer.protected import excluded_part, overlaid
 from kiwi_stackbuild_plugin.tree.selection import make_exclusion, storable
 
 log = logging.getLogger('kiwi')

@@ -7,9 +7,11 @@ import os
 from contextlib import ExitStack, closing
 from typing import Callable, Iterator, Optional
 
-from kiwi_stackbuild_plugin.host.errors import KiwiStashVerifyFailed
+from kiwi_stackbuild_plugin.host.errors import (
+    KiwiStashArgumentInvalid, KiwiStashVerifyFailed
+)
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
+from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of, source_date
 from kiwi_stackbuild_plugin.layer.extras import Extras, amend
 from kiwi_stackbuild_plugin.packages.database_files import without_passing
 from kiwi_stackbuild_plugin.stash.base import Base
@@ -27,6 +29,26 @@ from kiwi_stackbuild_plugin.tree.selection import storable
 from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, ByteCode, Times
 
 log = logging.getLogger('kiwi')
+
+
+def last_time(ignore_times: bool, no_base: bool, clamp_mtime: bool) -> Optional[int]:
+    """Check the options about times.
+
+    :returns: the last mtime (nanoseconds) that is stored, None for any
+    :raises KiwiStashArgumentInvalid: for what does not go together
+    """
+    if ignore_times and no_base:
+        raise KiwiStashArgumentInvalid(
+            '--ignore-times: with --no-base there is no base whose times are kept',
+            'leave one of the two away'
+        )
+    seconds = source_date() if clamp_mtime else None
+    if clamp_mtime and seconds is None:
+        raise KiwiStashArgumentInvalid(
+            '--clamp-mtime: SOURCE_DATE_EPOCH is not set',
+            'export SOURCE_DATE_EPOCH=<seconds since 1970>'
+        )
+    return None if seconds is None else seconds * 10**9
 
 
 def find_changes(
@@ -60,7 +82,9 @@ def find_changes(
                 ), files.entry)
             except IndexDamaged as issue:
                 log.debug('index of %s: %s', base.info.image_id[:12], issue)
-        there = amend(scan_ahead(files.fd, tree.exclusion), extras_of(base.info))
+        there = amend(
+            scan_ahead(files.fd, tree.stored_exclusion), extras_of(base.info)
+        )
         return without_passing(
             compare(there, entries(), files.same_content, trust, matters), files.entry
         )
@@ -124,7 +148,7 @@ def verify(
     extras = extras_of(info) if info else {}
     with local.mounted(space, image_id) as path, opened_tree(path) as fd:
         delta = without_passing(compare(
-            amend(scan_ahead(fd, tree.exclusion), extras),
+            amend(scan_ahead(fd, tree.stored_exclusion), extras),
             times.apply(tree.entries([], longest_path)),
             ContentComparer(fd, tree.fd), Trust(None, rounded)
         ), lambda path: read_entry(fd, path, extras))

@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from dataclasses import dataclass
-from typing import Dict, Iterable, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Iterator, Mapping, Optional, Tuple
 
 from kiwi.defaults import Defaults
 from kiwi.version import __version__ as kiwi_version
@@ -16,14 +16,16 @@ from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import (
-    Document, ImageInfo, is_own_stash, make_config, stored_layers, timestamp
+    Document, ImageInfo, extras_of, is_own_stash, make_config, stored_layers, timestamp
 )
 from kiwi_stackbuild_plugin.image.labels import HISTORY_TITLE
 from kiwi_stackbuild_plugin.image.layout import make_layout
 from kiwi_stackbuild_plugin.layer.blob import Layer
+from kiwi_stackbuild_plugin.layer.extras import ROOT, Extras, find_root_extra, holes_left
 from kiwi_stackbuild_plugin.stash.base import Base
 from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
 from kiwi_stackbuild_plugin.storage.lower_layers import store_on_layers
+from kiwi_stackbuild_plugin.tree.delta import Delta
 from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
@@ -193,3 +195,33 @@ def annotations_of(values: Mapping[str, str]) -> Dict[str, str]:
         key: value for key, value in values.items()
         if key.startswith(labels.OCI_PREFIX) and value
     }
+
+
+def files_with_holes(
+    base: Optional[Base], delta: Optional[Delta], layer: Optional[Layer]
+) -> Iterator[bytes]:
+    """Give the files that have holes: in the layer, or in the base and left there."""
+    if base and delta:
+        yield from holes_left(extras_of(base.info), delta.removed, delta.changes)
+    yield from layer.sparse if layer else ()
+
+
+def root_extra(
+    root_fd: int, base: Optional[Base], last_time: Optional[int]
+) -> Extras:
+    """Return what is kept of a root directory itself.
+
+    :param base: its root directory's time is kept if that alone differs
+    :param last_time: a later mtime (nanoseconds) becomes this one
+    """
+    found = find_root_extra(root_fd)
+    mtime = found[ROOT].mtime or 0
+    if last_time is not None:
+        found = {ROOT: found[ROOT]._replace(mtime=min(mtime, last_time))}
+    if base is None:
+        return found
+    old, told, now = extras_of(base.info).get(ROOT), base.info.told, os.fstat(root_fd)
+    same = old is not None and old.xattrs == found[ROOT].xattrs and (
+        told.root_mode, told.root_owner
+    ) == (stat.S_IMODE(now.st_mode), (now.st_uid, now.st_gid))
+    return {ROOT: old} if same and old else found

@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
@@ -20,6 +20,7 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.host.mounts import find_mounts
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
+from kiwi_stackbuild_plugin.tree.chance import EMPTIED, count_chance, without_chance
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import opened_tree
 from kiwi_stackbuild_plugin.tree.scan import Exclusion
@@ -35,11 +36,31 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class RootTree:
-    """An open root tree and what a stash of it leaves out."""
+    """An open root tree and what a stash of it leaves out.
+
+    base_exclusion: what is not looked at in a base, if it is less
+    """
 
     path: str
     fd: int
     exclusion: Exclusion
+    base_exclusion: Optional[Exclusion] = None
+
+    @property
+    def stored_exclusion(self) -> Exclusion:
+        """What is not looked at in an image; all else that the tree has not is removed."""
+        return self.base_exclusion or self.exclusion
+
+    def without_chance(self) -> RootTree:
+        """Leave out what differs by chance from one prepare to the next, and say so."""
+        counts = list(count_chance(self.fd))
+        if counts:
+            log.info('Left out: %s', ', '.join(f'{count} of {name}' for name, count in counts))
+        for path in sorted(EMPTIED):
+            log.info('Stored empty: %s', printable_path(path))
+        return replace(
+            self, exclusion=without_chance(self.exclusion), base_exclusion=self.exclusion
+        )
 
     def entries(
         self, findings: List[Tuple[bytes, str]], longest_path: Callable[[], int],

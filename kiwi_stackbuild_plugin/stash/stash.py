@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import stat
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -18,32 +17,33 @@ from kiwi_stackbuild_plugin.description.description import (
 from kiwi_stackbuild_plugin.description.links import RootWork, warn_of_links
 from kiwi_stackbuild_plugin.description.origin import take_moment, write_origin
 from kiwi_stackbuild_plugin.host.errors import (
-    KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid, printable, printable_path
+    KiwiStashDescriptionInvalid, printable, printable_path
 )
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.progress import ProgressMeter
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import labels
-from kiwi_stackbuild_plugin.image.image import container_layers, extras_of, timestamp
+from kiwi_stackbuild_plugin.image.image import container_layers, timestamp
 from kiwi_stackbuild_plugin.image.layout import make_layout
 from kiwi_stackbuild_plugin.image.reference import check_stash_name
 from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
 from kiwi_stackbuild_plugin.layer.extras import (
-    ROOT, Extras, can_carry, encode, find_root_extra, holes_left, watch, with_holes,
-    with_times
+    Extras, can_carry, encode, watch, with_holes, with_times
 )
 from kiwi_stackbuild_plugin.stash.base import (
     Base, chain_is_beyond_use, chain_is_full, chain_limit, container_below,
     imported_label, resolve_base
 )
-from kiwi_stackbuild_plugin.stash.changes import find_changes, verify
+from kiwi_stackbuild_plugin.stash.changes import find_changes, last_time, verify
 from kiwi_stackbuild_plugin.stash.diff import (
     compare_with_base, difference_document, format_dry_run
 )
 from kiwi_stackbuild_plugin.stash.export import check_exports, export_all
 from kiwi_stackbuild_plugin.stash.index import IndexWriter
-from kiwi_stackbuild_plugin.stash.new_image import NewImage, parse_labels, store_image
+from kiwi_stackbuild_plugin.stash.new_image import (
+    NewImage, files_with_holes, parse_labels, root_extra, store_image
+)
 from kiwi_stackbuild_plugin.stash.report import stash_summary, times_summary
 from kiwi_stackbuild_plugin.stash.source import RootTree, open_root, report_findings
 from kiwi_stackbuild_plugin.storage import local
@@ -53,10 +53,11 @@ from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
 from kiwi_stackbuild_plugin.storage.find import Policy, Sources
 from kiwi_stackbuild_plugin.storage.local import longest_path
 from kiwi_stackbuild_plugin.tree.ahead import ScanAhead
+from kiwi_stackbuild_plugin.tree.chance import EMPTIED
 from kiwi_stackbuild_plugin.tree.delta import Change, Delta, whole_tree
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.scan import tree_size
-from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, Times
+from kiwi_stackbuild_plugin.tree.times import ByteCode, Times, clamp, empty
 
 log = logging.getLogger('kiwi')
 
@@ -81,6 +82,8 @@ class StashRequest:
     verify: bool = False
     ignore_times: bool = False
     inputs: Optional[str] = None
+    clamp_mtime: bool = False
+    reproducible: bool = False
     access: Access = DEFAULT_ACCESS
 
 
@@ -98,6 +101,9 @@ class _Job:
     index: IndexWriter
     ahead: ScanAhead
     extras: Extras = field(default_factory=dict)
+    #: mtimes, in nanoseconds: the last one stored, and those that stay beyond it
+    last_time: Optional[int] = None
+    exempt: Dict[bytes, int] = field(default_factory=dict)
 
     def entries(
         self, findings: List[Tuple[bytes, str]], base: Optional[Base] = None
@@ -107,7 +113,18 @@ class _Job:
         self.extras.clear()
         found = self.ahead.entries(self.index.begin())
         entries = self.tree.entries(findings, longest_path, found)
+        if self.request.reproducible:
+            entries = empty(entries, EMPTIED)
+        if self.last_time is not None:
+            entries = clamp(entries, self.last_time, ByteCode(self.tree.fd), self.exempt)
         return watch(entries, self.extras, _is_lossy(base))
+
+    def times(self, delta: Optional[Delta]) -> Times:
+        """Return the times of the image that the scan and a delta make."""
+        return Times(
+            self.last_time, {**self.exempt, **(delta.kept_times if delta else {})},
+            EMPTIED if self.request.reproducible else frozenset()
+        )
 
 
 @clean_exit()
@@ -120,12 +137,9 @@ def stash(request: StashRequest, root_is_ours: bool = False) -> str:
     """
     started = time.monotonic()
     extra = parse_labels(request.labels)
-    _check_times(request)
-    check_exports(request.exports)
-    chain_limit()
-    timestamp()
+    latest = _check_request(request)
     with ExitStack() as stack:
-        tree = stack.enter_context(open_root(request.root))
+        tree = _open_tree(request, stack)
         description = read_root_description(tree.fd)
         name = _stash_name(request, tree, description)
         _warn_early(tree, description)
@@ -140,7 +154,8 @@ def stash(request: StashRequest, root_is_ours: bool = False) -> str:
             request, name, tree, description or RootDescription(), space,
             started, take_moment(tree.fd),
             IndexWriter(os.path.join(space.path, 'index'), tree.exclusion),
-            stack.enter_context(closing(ScanAhead(tree.fd, tree.exclusion)))
+            stack.enter_context(closing(ScanAhead(tree.fd, tree.exclusion))),
+            last_time=latest
         )
         stack.callback(job.index.close)
         base = resolve_base(
@@ -153,12 +168,17 @@ def stash(request: StashRequest, root_is_ours: bool = False) -> str:
         return _store_tree(job, base, documents, extra)
 
 
-def _check_times(request: StashRequest) -> None:
-    if request.ignore_times and request.no_base:
-        raise KiwiStashArgumentInvalid(
-            '--ignore-times: with --no-base there is no base whose times are kept',
-            'leave one of the two away'
-        )
+def _check_request(request: StashRequest) -> Optional[int]:
+    """Check what can be before a tree is read; return the last time to be stored."""
+    check_exports(request.exports)
+    chain_limit()
+    timestamp()
+    return last_time(request.ignore_times, request.no_base, request.clamp_mtime)
+
+
+def _open_tree(request: StashRequest, stack: ExitStack) -> RootTree:
+    tree = stack.enter_context(open_root(request.root))
+    return tree.without_chance() if request.reproducible else tree
 
 
 def _warn_early(tree: RootTree, description: Optional[RootDescription]) -> None:
@@ -234,7 +254,7 @@ def _store_changes(
     layer = None if delta and delta.is_empty else _write_layer(
         job, make_layout(layout), removed, changes
     )
-    holes = (*_holes_left(base, delta), *(layer.sparse if layer else ()))
+    holes = files_with_holes(base, delta, layer)
     extra = {
         **extra, **_xattrs_label(base), **_imported_label(job, base),
         labels.EXTRAS: _extras_label(job, base, delta, holes, findings),
@@ -247,8 +267,7 @@ def _store_changes(
             documents
         ), job.space, layout
     )
-    times = Times(kept=delta.kept_times) if delta else TREE_TIMES
-    _publish(job, image_id, digest, base, layer, times)
+    _publish(job, image_id, digest, base, layer, delta)
     return ''
 
 
@@ -265,12 +284,6 @@ def _xattrs_label(base: Optional[Base]) -> Dict[str, str]:
     return {labels.XATTRS: ''} if base and base.info.told.all_xattrs else {}
 
 
-def _holes_left(base: Optional[Base], delta: Optional[Delta]) -> Iterator[bytes]:
-    """Give what has holes and is not in the layer: nobody reads it again."""
-    if base and delta:
-        yield from holes_left(extras_of(base.info), delta.removed, delta.changes)
-
-
 def _extras_label(
     job: _Job, base: Optional[Base], delta: Optional[Delta], holes: Iterable[bytes],
     findings: List[Tuple[bytes, str]]
@@ -283,21 +296,11 @@ def _extras_label(
             )
     found = with_times(job.extras, delta.kept_times if delta else {})
     return encode(
-        with_holes({**_root_extra(job, base), **found}, holes),
+        with_holes({**root_extra(
+            job.tree.fd, base if job.request.ignore_times else None, job.last_time
+        ), **found}, holes),
         lambda path, why: findings.append((path, why))
     )
-
-
-def _root_extra(job: _Job, base: Optional[Base]) -> Extras:
-    """Return what is kept of the root directory; its time may be that of the base."""
-    found = find_root_extra(job.tree.fd)
-    if base is None or not job.request.ignore_times:
-        return found
-    old, told, now = extras_of(base.info).get(ROOT), base.info.told, os.fstat(job.tree.fd)
-    same = old is not None and old.xattrs == found[ROOT].xattrs and (
-        told.root_mode, told.root_owner
-    ) == (stat.S_IMODE(now.st_mode), (now.st_uid, now.st_gid))
-    return {ROOT: old} if same and old else found
 
 
 def _imported_label(job: _Job, base: Optional[Base]) -> Dict[str, str]:
@@ -342,8 +345,9 @@ def _write_layer(
 
 def _publish(
     job: _Job, image_id: str, digest: str, base: Optional[Base],
-    layer: Optional[Layer], times: Times
+    layer: Optional[Layer], delta: Optional[Delta]
 ) -> None:
+    times = job.times(delta)
     if job.request.verify:
         verify(
             job.space, job.tree, job.name, image_id, bool(base and base.rounded), times
@@ -356,6 +360,11 @@ def _publish(
     log.info(stash_summary(
         job.name, image_id, layer, base, time.monotonic() - job.started
     ))
-    if times.kept:
-        log.info(times_summary(len(times.kept)))
+    if delta and delta.kept_times:
+        log.info(times_summary(len(delta.kept_times)))
+    if job.exempt:
+        log.info(
+            '%d sources of Python stay later than SOURCE_DATE_EPOCH: their byte code '
+            'names their time', len(job.exempt)
+        )
     export_all(job.name, image_id, job.request.exports, job.request.access)

@@ -13,6 +13,8 @@ usage: kiwi-ng system stash -h | --help
            [--strict]
            [--verify]
            [--ignore-times]
+           [--clamp-mtime]
+           [--reproducible]
            [--dry-run]
            [--format=<json|table>]
        kiwi-ng system stash --container-name=<name> --export=<transport:reference>...
@@ -48,6 +50,9 @@ options:
     --cert-dir=<directory>
         directory with the CA certificate (*.crt) of a registry, and
         with a client certificate where it wants one
+    --clamp-mtime
+        store modification times later than SOURCE_DATE_EPOCH as that
+        moment
     --container-name=<name>
         name of the stash. By default the name in the image
         description of the root tree, in lower case. With --prune the
@@ -82,6 +87,11 @@ options:
         remove the stashes that neither --keep-last nor --keep-weekly
         keeps, and those whose name went to a newer one. What a
         container uses, or what is mounted, stays
+    --reproducible
+        leave out what differs by chance from one prepare of a
+        description to the next: logs, caches, random seeds, backup
+        files. What it was is said. Two such trees are the same image
+        if --clamp-mtime is given as well
     --root=<directory>
         the root tree to store, usually the result of a former
         system prepare or build call
@@ -162,6 +172,8 @@ def _stash(
         strict=bool(args['--strict']),
         verify=bool(args['--verify']),
         ignore_times=bool(args['--ignore-times']),
+        clamp_mtime=bool(args['--clamp-mtime']),
+        reproducible=bool(args['--reproducible']),
         access=access
     ))
     if text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
-from typing import Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_below
@@ -20,15 +20,17 @@ class Times:
 
     :param limit: later ones become this one
     :param kept: for paths: that of the base
+    :param emptied: files that are stored without their content
     """
 
     limit: Optional[int] = None
     kept: Mapping[bytes, int] = field(default_factory=dict)
+    emptied: FrozenSet[bytes] = frozenset()
 
     @property
     def are_those_of_the_tree(self) -> bool:
         """Tell whether none is changed."""
-        return self.limit is None and not self.kept
+        return self.limit is None and not self.kept and not self.emptied
 
     def of(self, path: bytes, mtime: int) -> int:
         """Return the time that is stored of a path."""
@@ -39,12 +41,39 @@ class Times:
 
     def apply(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Pass on entries with the times that are stored."""
-        for entry in entries:
+        for entry in empty(entries, self.emptied):
             mtime = self.of(entry.path, entry.stat.st_mtime_ns)
             yield entry if mtime == entry.stat.st_mtime_ns else with_time(entry, mtime)
 
 
 TREE_TIMES = Times()
+
+
+def empty(entries: Iterable[Entry], paths: FrozenSet[bytes]) -> Iterator[Entry]:
+    """Pass on entries, some files as empty ones."""
+    for entry in entries:
+        emptied = entry.path in paths and entry.is_file
+        yield entry._replace(stat=entry.stat._replace(st_size=0)) if emptied else entry
+
+
+def clamp(
+    entries: Iterable[Entry], limit: int, code: ByteCode, exempt: Dict[bytes, int]
+) -> Iterator[Entry]:
+    """Pass on entries with no time later than a limit.
+
+    :param limit: nanoseconds
+    :param code: a source whose time it names keeps that, or it would be no more valid
+    :param exempt: gets the times of such sources
+    """
+    exempt.clear()
+    for entry in entries:
+        if entry.stat.st_mtime_ns <= limit:
+            yield entry
+        elif code.names_time_of(entry):
+            exempt[entry.path] = entry.stat.st_mtime_ns
+            yield entry
+        else:
+            yield with_time(entry, limit)
 
 
 def with_time(entry: Entry, mtime: int) -> Entry:

@@ -91,6 +91,7 @@ def test_first_stash_is_whole_and_the_next_a_change(
     ({'exports': ('x',)}, KiwiStashArgumentInvalid, "'x'"),
     ({'base': 'A'}, KiwiStashArgumentInvalid, "--base 'A'"),
     ({'ignore_times': True, 'no_base': True}, KiwiStashArgumentInvalid, '--ignore-times: with'),
+    ({'clamp_mtime': True}, KiwiStashArgumentInvalid, 'SOURCE_DATE_EPOCH is not set'),
     ({'base': 'nowhere'}, KiwiStackBuildError, '--base'),
 ])
 def test_what_is_wrong_with_a_request(

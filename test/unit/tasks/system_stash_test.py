@@ -25,6 +25,8 @@ FULL_STASH = [
     (['--root=/r'], StashRequest('/r')),
     (['--root', '/r', '--no-base'], StashRequest('/r', no_base=True)),
     (['--root=/r', '--ignore-times'], StashRequest('/r', ignore_times=True)),
+    (['--root=/r', '--reproducible', '--clamp-mtime'],
+     StashRequest('/r', clamp_mtime=True, reproducible=True)),
     (['--root=/r', '--tag='], StashRequest('/r', tag='')),
     (FULL_STASH, StashRequest(
         root='/r', container_name='name', tag='v1', base='oci:/x:y',

@@ -12,7 +12,7 @@ import pytest
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import scan
 from kiwi_stackbuild_plugin.tree.times import (
-    TREE_TIMES, ByteCode, Times, time_of_source
+    TREE_TIMES, ByteCode, Times, clamp, time_of_source
 )
 from zoo import set_time, write
 
@@ -97,3 +97,37 @@ def test_sources_whose_time_byte_code_names(
     os.close(fd)
     assert told[b'lib/module.py'] is named
     assert [path for path, yes in told.items() if yes] == [b'lib/module.py'] * named
+
+
+def test_later_times_become_the_limit(tmp_path: Path) -> None:
+    """But for sources that would have no valid byte code then."""
+    compiled(tmp_path / 'lib')
+    for name, moment in (('late', NOW), ('early', 5), ('ancient', -5), ('same', 10)):
+        set_time(write(tmp_path / name, b''), moment)
+    set_time(tmp_path / 'lib', NOW)
+    fd = open_tree(str(tmp_path))
+    exempt = {b'of an earlier scan': 1}
+    found = {
+        entry.path: entry.stat.st_mtime_ns
+        for entry in clamp(scan(fd), 10, ByteCode(fd), exempt)
+    }
+    os.close(fd)
+    code = next(path for path in found if path.endswith(b'.pyc'))
+    assert found == {
+        b'late': 10, b'early': 5, b'ancient': -5, b'same': 10, b'lib': 10,
+        b'lib/__pycache__': 10, code: 10, b'lib/module.py': NOW
+    }
+    assert exempt == {b'lib/module.py': NOW}
+
+
+def test_emptied_files_and_only_those(tmp_path: Path) -> None:
+    for name in ('id', 'other'):
+        write(tmp_path / name, b'123')
+    (tmp_path / 'dir').mkdir()
+    (tmp_path / 'link').symlink_to('id')
+    fd = open_tree(str(tmp_path))
+    before = {entry.path: entry for entry in scan(fd)}
+    after = list(Times(emptied=frozenset({b'id', b'dir', b'link'})).apply(scan(fd)))
+    os.close(fd)
+    assert {entry.path for entry in after if entry != before[entry.path]} == {b'id'}
+    assert {entry.path: entry for entry in after}[b'id'].stat.st_size == 0

@@ -10,7 +10,7 @@ from typing import List, Sequence, Set
 import pytest
 
 from kiwi_stackbuild_plugin.tree.opening import opened_tree
-from kiwi_stackbuild_plugin.tree.protected import excluded_part, overlaid
+from kiwi_stackbuild_plugin.layer.protected import excluded_part, overlaid
 from kiwi_stackbuild_plugin.tree.scan import scan
 from kiwi_stackbuild_plugin.tree.selection import make_exclusion
 
