@@ -65,6 +65,7 @@ class BuildPlan:
 
     :param source: mount of the stash whose own description is built, or empty
     :param imported: the stash whose container (derived_from) kiwi needs
+    :param created: kiwi's state of that description, None where kiwi prepares the root
     :param work: what kiwi will write in the root
     :param skips_bootstrap: the package manager in the root does it all
     :param extended: the description made of that of a stash and an extension
@@ -75,6 +76,7 @@ class BuildPlan:
     text: str
     work: RootWork
     source: str = ''
+    created: Optional[XMLState] = None
     imported: Optional[ImageInfo] = None
     extended: Optional[Extended] = None
     skips_bootstrap: bool = False
@@ -131,7 +133,7 @@ def make_plan(
         lines += ['Built: the description of ' + source.image.display_name]
         imported = choose_import(state, steps[0].image, source.path)
         work = read_work(state, builds=False)
-        return _said(BuildPlan(call, '', work, source.path, imported), lines)
+        return _said(BuildPlan(call, '', work, source.path, state, imported), lines)
     if given.extension is None:
         call = given.call
         lines += [f'Built: {request.description}, nothing of the stashed one']

@@ -69,6 +69,8 @@ def stackbuild(request: StackbuildRequest) -> str:
         )
         with without_import(plan.imported is not None), prepared(plan.preparation), \
                 without_bootstrap(plan.skips_bootstrap), _kept_inside(target):
+            if plan.created is not None:
+                kiwi_call.label_tree(plan.created, target.image_root)
             kiwi_call.run(plan.call)
         with clean_exit():
             mark_finished(target)
