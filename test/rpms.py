@@ -23,14 +23,16 @@ def build_rpm(
 ) -> Path:
     """Build a package.
 
-    :param files: their paths; the content is name and version
+    :param files: their paths, behind attributes such as %caps(...); the content is
+        name and version
     :param more: further sections of the spec
     """
     where.mkdir(exist_ok=True)
     spec = where / f'{name}-{version}.spec'
     made = ''.join(
         f'mkdir -p %{{buildroot}}$(dirname {path})\n'
-        f'echo {name} {version} > %{{buildroot}}{path}\n' for path in files
+        f'echo {name} {version} > %{{buildroot}}{path}\n'
+        for path in (line.split()[-1] for line in files)
     )
     listed = '\n'.join(files)
     spec.write_text(
@@ -53,12 +55,17 @@ def change_database(database: Path, *words: str | Path) -> None:
     ], check=True, capture_output=True)
 
 
-def install_rpms(root: Path, *packages: Path, place: str = 'var/lib/rpm') -> None:
-    """Install packages with their files in a root, without scripts."""
+def install_rpms(
+    root: Path, *packages: Path, place: str = 'var/lib/rpm', scripts: bool = False
+) -> None:
+    """Install packages with their files in a root.
+
+    :param scripts: with their scripts and triggers
+    """
     (root / place).mkdir(parents=True, exist_ok=True)
     subprocess.run([
         'rpm', '--root', root, '--dbpath', f'/{place}', '--define', '_db_backend sqlite',
-        '--nodeps', '--noscripts', '-U', *packages
+        '--nodeps', *(() if scripts else ('--noscripts',)), '-U', *packages
     ], check=True, capture_output=True)
 
 

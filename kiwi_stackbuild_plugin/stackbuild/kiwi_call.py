@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from kiwi.exceptions import KiwiCommandNotLoaded
+from kiwi.system.setup import SystemSetup
+from kiwi.xml_state import XMLState
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import warning_of_file_system
@@ -217,6 +219,17 @@ def _global_options(global_args: Mapping[str, Any]) -> List[str]:
         name for name in names
         if name.startswith('--') and name not in _NOT_FORWARDED
     ]
+
+
+def label_tree(state: XMLState, root: str) -> None:
+    """Let kiwi give a root its SELinux labels, as it does when it prepares one.
+
+    They belong to the host that writes them, so no stash has them. Without a
+    policy in the root nothing is done.
+
+    :raises KiwiError: from setfiles of the root
+    """
+    SystemSetup(state, root).setup_selinux_file_contexts()
 
 
 def _prepare(

@@ -71,6 +71,7 @@ class BuildPlan:
 
     :param source: mount of the stash whose own description is built, or empty
     :param imported: the stash whose container (derived_from) kiwi needs
+    :param created: kiwi's state of that description, None where kiwi prepares the root
     :param work: what kiwi will write in the root
     :param skips_bootstrap: the package manager in the root does it all
     :param keeps_description: what is in image/ stays: nothing is built of it
@@ -85,6 +86,7 @@ class BuildPlan:
     text: str
     work: RootWork
     source: str = ''
+    created: Optional[XMLState] = None
     imported: Optional[ImageInfo] = None
     extended: Optional[Extended] = None
     skips_bootstrap: bool = False
@@ -173,7 +175,7 @@ def _plan_of_stashed(
     work = read_work(state, builds=False)
     container = choose_tool(request.container_tool, state, steps[0].image, imported)
     return _said(BuildPlan(
-        call, '', work, source.path, imported, container=container
+        call, '', work, source.path, state, imported, container=container
     ), lines)
 
 

@@ -87,6 +87,8 @@ def stackbuild(
         with without_import(plan.imported is not None), prepared(plan.preparation), \
                 without_bootstrap(plan.skips_bootstrap), _kept_inside(target), \
                 container_tool(plan.container):
+            if plan.created is not None:
+                kiwi_call.label_tree(plan.created, target.image_root)
             kiwi_call.run(plan.call)
         with clean_exit():
             mark_finished(target)

@@ -2,12 +2,15 @@
 """Stashes that both installed packages, stacked: one data base that knows them all."""
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Callable, Dict, List, Tuple
 
 import pytest
 from package_stacks import copy_of, debs_of, install_deb
+from programs import add_noting, calls
 from rpms import build_rpm, install_rpms, require_rpm, rpms_of
 from storages import Storage, image_root
 
@@ -79,3 +82,44 @@ def test_one_data_base_knows_all(
     storage.kiwi('stash', '--root', str(tree), '--container-name', 'both')
     assert packages_of(storage.mount('both')) == ['libbase-1', 'mail-1', 'more-1', 'web-1']
     storage.unmount('both')
+
+
+def test_what_packages_have_beside_files(
+    storage: Storage, root: Path, tmp_path: Path, fast: List[str]
+) -> None:
+    """Capabilities, file triggers, presets, and SELinux labels, which kiwi makes anew."""
+    require_rpm()
+    rpms = tmp_path / 'rpms'
+    policy = root / 'etc/selinux/targeted'
+    (policy / 'contexts/files').mkdir(parents=True)
+    (policy / 'contexts/files/file_contexts').touch()
+    (policy / 'policy').mkdir()
+    (policy / 'policy/policy.33').touch()
+    add_noting(root, 'setfiles')
+    install_rpms(root, build_rpm(rpms, 'web', '1', '', [
+        '%caps(cap_net_raw=ep) /usr/bin/web', '/usr/lib/systemd/system-preset/50-web.preset'
+    ], '%filetriggerin -p <lua> -- /usr/share/plugins\nio.open("/fired", "w"):close()'))
+    (root / 'etc/systemd/system').mkdir(parents=True)
+    (root / 'etc/systemd/system/web.service').symlink_to('/usr/lib/systemd/system/web.service')
+    other = tmp_path / 'other'
+    subprocess.run(['cp', '-a', '-T', root, other], check=True)
+    subprocess.run(['rm', '-rf', other / 'var/lib/rpm'], check=True)
+    install_rpms(other, build_rpm(rpms, 'mail', '1', '', ['/usr/bin/mail']))
+    for name, tree in (('web', root), ('mail', other)):
+        storage.kiwi('stash', '--root', str(tree), '--container-name', name, '--no-base')
+    storage.kiwi(
+        'stackbuild', '--stash', 'web', '--stash', 'mail', '--merge-packages',
+        '--target-dir', str(tmp_path / 'out'), options=fast
+    )
+    tree = image_root(tmp_path / 'out')
+    assert rpms_of(tree) == ['mail-1', 'web-1']
+    assert os.getxattr(tree / 'usr/bin/web', 'security.capability') == os.getxattr(
+        root / 'usr/bin/web', 'security.capability'
+    )
+    assert (tree / 'usr/lib/systemd/system-preset/50-web.preset').is_file()
+    assert (tree / 'etc/systemd/system/web.service').is_symlink()
+    assert [call.split()[-1] for call in calls(tree, 'setfiles')] == ['--help', '/']
+    plugin = build_rpm(rpms, 'plugin', '1', '', ['/usr/share/plugins/one'])
+    assert not (tree / 'fired').exists()
+    install_rpms(tree, plugin, scripts=True)
+    assert (tree / 'fired').exists()

@@ -269,3 +269,31 @@ def test_what_cannot_be_merged_is_refused_in_one_line(
     assert '\n' not in refused.value.summary and refused.value.hint
     if before:
         assert (stack.root / STATUS).read_bytes() == before
+
+
+def install_pacman(tree: Path, name: str) -> None:
+    place = tree / f'var/lib/pacman/local/{name}-1-1'
+    place.mkdir(parents=True)
+    (place / 'desc').write_text(f'%NAME%\n{name}\n\n%VERSION%\n1-1\n\n%ARCH%\nany\n\n')
+
+
+def test_packages_of_pacman_come_together_by_themselves(
+    stacked: Stacker, base: Path, web: Path, mail: Path
+) -> None:
+    for name in ('libbase', 'old'):
+        remove_deb(base, name)
+    for tree, name in ((base, 'all'), (web, 'all'), (web, 'one'), (mail, 'all'), (mail, 'two')):
+        install_pacman(tree, name)
+        (tree / STATUS).write_text('')
+    stack = stacked(web, (mail, base))
+    assert stack.look().lines == () == stack.merge().lines
+    assert sorted(path.name for path in (stack.root / 'var/lib/pacman/local').iterdir()) == [
+        'all-1-1', 'one-1-1', 'two-1-1'
+    ]
+
+
+def test_what_apk_does_not_know_is_named(
+    stacked: Stacker, base: Path, web: Path, mail: Path
+) -> None:
+    refuse_apk(web, mail)
+    assert '    one 1 x of web:v1' in stacked(web, (mail, base)).look().lines
