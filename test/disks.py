@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""File systems of their own for tests: files, mounted."""
+"""File systems of their own for tests: files and overlays, mounted."""
 from __future__ import annotations
 
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Sequence
 
 from storages import mounts_below
 
@@ -33,3 +33,20 @@ def disk(where: Path, kind: str, size: int = 512 << 20) -> Iterator[Path]:
             subprocess.run(['umount', '--lazy', point], check=False)
         subprocess.run(['umount', place], check=True)
         image.unlink()
+
+
+@contextmanager
+def overlay(where: Path, lower: Sequence[Path], upper: Path) -> Iterator[Path]:
+    """Mount layers, the topmost first, with one to write to."""
+    merged, work = where / 'merged', where / 'work'
+    for path in (merged, work, upper):
+        path.mkdir(exist_ok=True)
+    subprocess.run([
+        'mount', '-t', 'overlay', 'overlay', '-o',
+        f'lowerdir={":".join(map(str, lower))},upperdir={upper},workdir={work},'
+        'index=off,metacopy=off,redirect_dir=off,xino=auto', merged
+    ], check=True)
+    try:
+        yield merged
+    finally:
+        subprocess.run(['umount', merged], check=True)

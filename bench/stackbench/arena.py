@@ -16,29 +16,34 @@ from contextlib import contextmanager
 from typing import Iterator, List
 
 _SIZE = '100G'     # sparse: only what is used takes disk space
+# nothing that initialises tables later, while we measure
+_OPTIONS = {
+    'ext4': ('-O', 'has_journal', '-E', 'lazy_itable_init=1,lazy_journal_init=0')
+}
 
 
 @contextmanager
-def open_arena(cache: str) -> Iterator[str]:
-    """Give an empty directory below cache; nothing of it is left at the end."""
+def open_arena(cache: str, kind: str = 'ext4') -> Iterator[str]:
+    """Give an empty directory below cache; nothing of it is left at the end.
+
+    :param kind: of file system: ext4, xfs or btrfs
+    """
     place = f'{cache}/arena'
-    image = f'{cache}/arena.ext4'
+    image = f'{cache}/arena.disk'
     _remove(place, image)
     os.makedirs(place)
     try:
-        _mount(place, image)
+        _mount(place, image, kind)
         yield place
     finally:
         _remove(place, image)
 
 
-def _mount(place: str, image: str) -> None:
+def _mount(place: str, image: str, kind: str) -> None:
     commands: List[List[str]] = [
         ['truncate', f'--size={_SIZE}', image],
-        # nothing that initialises tables later, while we measure
-        ['mkfs.ext4', '-q', '-O', 'has_journal', '-E',
-         'lazy_itable_init=1,lazy_journal_init=0', image],
-        ['mount', '-o', 'loop,noinit_itable', image, place]
+        [f'mkfs.{kind}', '-q', *_OPTIONS.get(kind, ()), image],
+        ['mount', '-o', 'loop,noinit_itable' if kind == 'ext4' else 'loop', image, place]
     ]
     for command in commands:
         try:

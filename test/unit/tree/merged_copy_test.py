@@ -7,12 +7,12 @@ import os
 import resource
 import subprocess
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import AbstractSet, Callable, Iterator, List, Sequence
+from typing import AbstractSet, Callable, List, Sequence
 
 import pytest
-from disks import disk
+from disks import disk, overlay
 from hypothesis import HealthCheck, given, settings
 from mutations import OPERATIONS, Operation, mutate
 from trees import describe
@@ -41,23 +41,6 @@ def copied(
         finally:
             assert len(os.listdir('/proc/self/fd')) == before
     return target
-
-
-@contextmanager
-def overlay(where: Path, lower: Sequence[Path], upper: Path) -> Iterator[Path]:
-    """Mount layers, the topmost first, with one to write to."""
-    merged, work = where / 'merged', where / 'work'
-    for path in (merged, work, upper):
-        path.mkdir(exist_ok=True)
-    subprocess.run([
-        'mount', '-t', 'overlay', 'overlay', '-o',
-        f'lowerdir={":".join(map(str, lower))},upperdir={upper},workdir={work},'
-        'index=off,metacopy=off,redirect_dir=off,xino=auto', merged
-    ], check=True)
-    try:
-        yield merged
-    finally:
-        subprocess.run(['umount', merged], check=True)
 
 
 def test_everything_that_a_tree_can_hold(tmp_path: Path) -> None:
