@@ -105,6 +105,11 @@ def make_stash() -> 'typer.Typer':
         authfile: Annotated[Optional[str], option(usage, '--authfile')] = None,
         cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
+        sbom: Annotated[bool, option(usage, '--sbom')] = False,
+        sign_by: Annotated[Optional[str], option(usage, '--sign-by')] = None,
+        sign_passphrase_file: Annotated[
+            Optional[str], option(usage, '--sign-passphrase-file')
+        ] = None,
         strict: Annotated[bool, option(usage, '--strict')] = False,
         verify: Annotated[bool, option(usage, '--verify')] = False,
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False,
@@ -120,7 +125,8 @@ def make_stash() -> 'typer.Typer':
             '--export': export or [], '--strict': strict, '--verify': verify,
             '--dry-run': dry_run, '--authfile': authfile, '--cert-dir': cert_dir,
             '--tls-verify': tls_verify, '--format': form, '--prune': prune,
-            '--keep-last': keep_last, '--keep-weekly': keep_weekly
+            '--keep-last': keep_last, '--keep-weekly': keep_weekly, '--sbom': sbom,
+            '--sign-by': sign_by, '--sign-passphrase-file': sign_passphrase_file
         }
         check_stash(args, show_list)
         request('stash', {**args, '--list': show_list})

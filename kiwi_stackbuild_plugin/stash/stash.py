@@ -39,13 +39,16 @@ from kiwi_stackbuild_plugin.stash.changes import find_changes, verify
 from kiwi_stackbuild_plugin.stash.diff import (
     compare_with_base, difference_document, format_dry_run
 )
-from kiwi_stackbuild_plugin.stash.export import check_exports, export_all
+from kiwi_stackbuild_plugin.stash.export import Copying, check_exports, check_signing, export_all
 from kiwi_stackbuild_plugin.stash.index import IndexWriter
 from kiwi_stackbuild_plugin.stash.new_image import NewImage, parse_labels, store_image
 from kiwi_stackbuild_plugin.stash.report import stash_summary
+from kiwi_stackbuild_plugin.stash.sbom import keep_documents
 from kiwi_stackbuild_plugin.stash.source import RootTree, open_root, report_findings
 from kiwi_stackbuild_plugin.storage import local
-from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.storage.access import (
+    DEFAULT_ACCESS, NOT_SIGNED, Access, Signing
+)
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
 from kiwi_stackbuild_plugin.storage.find import Policy, Sources
@@ -74,6 +77,8 @@ class StashRequest:
     strict: bool = False
     verify: bool = False
     access: Access = DEFAULT_ACCESS
+    signing: Signing = NOT_SIGNED
+    sbom: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ def stash(request: StashRequest) -> str:
     started = time.monotonic()
     extra = parse_labels(request.labels)
     check_exports(request.exports)
+    check_signing(request.signing, request.exports)
     chain_limit()
     timestamp()
     with ExitStack() as stack:
@@ -307,6 +313,8 @@ def _publish(
         verify(
             job.space, job.tree, job.name, image_id, bool(base and base.rounded)
         )
+    if job.request.sbom:
+        keep_documents(job.space, image_id, job.name)
     published = f'{local.LOCAL}/{job.name}'
     if not (base and base.info.image_id == image_id and published in base.info.names):
         local.tag_image(job.space, image_id, published)
@@ -315,4 +323,14 @@ def _publish(
     log.info(stash_summary(
         job.name, image_id, layer, base, time.monotonic() - job.started
     ))
-    export_all(job.name, image_id, job.request.exports, job.request.access)
+    _copy_on(job, image_id)
+
+
+def _copy_on(job: _Job, image_id: str) -> None:
+    """Copy the finished stash to where --export says."""
+    request = job.request
+    info = local.find_image(image_id) if request.exports else None
+    if info is not None:
+        export_all(job.name, info, request.exports, Copying(
+            job.space, request.access, request.signing, request.sbom
+        ))
