@@ -119,19 +119,20 @@ def make_stash() -> 'typer.Typer':
         keep_weekly: Annotated[Optional[str], option(usage, '--keep-weekly')] = None,
         show_list: Annotated[bool, option(usage, '--list')] = False
     ) -> None:
-        args = {
-            '--root': root, '--container-name': container_name, '--tag': tag,
-            '--base': base, '--no-base': no_base, '--label': label or [],
-            '--export': export or [], '--strict': strict, '--verify': verify,
-            '--dry-run': dry_run, '--authfile': authfile, '--cert-dir': cert_dir,
-            '--tls-verify': tls_verify, '--format': form, '--prune': prune,
-            '--keep-last': keep_last, '--keep-weekly': keep_weekly, '--sbom': sbom,
-            '--sign-by': sign_by, '--sign-passphrase-file': sign_passphrase_file
-        }
+        args = option_values(locals())
+        del args['--show-list']
         check_stash(args, show_list)
         request('stash', {**args, '--list': show_list})
 
     return stash
+
+
+def option_values(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the parameters of a command by the names of their options."""
+    return {
+        '--format' if name == 'form' else f'--{name.replace("_", "-")}': value
+        for name, value in values.items()
+    }
 
 
 def check_stash(args: Dict[str, Any], show_list: bool) -> None:

@@ -123,12 +123,16 @@ def push_image(
     ] if remote else []
     if digest_file:
         more.append(f'--digestfile={digest_file}')
-    words = [
+    _push([
         'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, *more,
         f'containers-storage:@{image_id}', destination
-    ]
+    ], shown, signing.key is None)
+    return _read_digest(digest_file) if digest_file else ''
+
+
+def _push(words: List[str], shown: str, may_be_unsigned: bool) -> None:
     result = run_command(words, check=False, timeout=network_timeout())
-    if result.returncode and signing.key is None and re.search(
+    if result.returncode and may_be_unsigned and re.search(
         'signature|is signed', result.stderr
     ):
         unsigned = run_command(
@@ -139,11 +143,10 @@ def push_image(
                 '%s: copied without its signature, for which there is no room: %s',
                 shown, explain(result.stderr)[0]
             )
-            result = unsigned
+            return
     if result.returncode:
         reason, hint = explain(result.stderr)
         raise KiwiStashToolFailed(f'copying to {shown} failed: {reason}', hint)
-    return _read_digest(digest_file) if digest_file else ''
 
 
 def _read_digest(path: str) -> str:
@@ -222,6 +225,17 @@ def read_remote(name: str, access: Access) -> Tuple[ImageInfo, List[int]]:
     ), sizes
 
 
+def read_raw(name: str, access: Access) -> str:
+    """Return a manifest as it is.
+
+    :param name: host/name:tag or host/name@digest
+    :raises KiwiStashImageNotFound: with the reason
+    """
+    return _skopeo(
+        ['inspect', '--raw'], f'docker://{name}', access, 'cannot be read'
+    )
+
+
 def list_tags(name: str, access: Access) -> List[str]:
     """Return the tags of a repository.
 
@@ -279,17 +293,6 @@ def _platform(prefix: str) -> List[str]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
-
-
-def read_raw(name: str, access: Access) -> str:
-    """Return a manifest as it is.
-
-    :param name: host/name:tag or host/name@digest
-    :raises KiwiStashImageNotFound: with the reason
-    """
-    return _skopeo(
-        ['inspect', '--raw'], f'docker://{name}', access, 'cannot be read'
-    )
 
 
 def _skopeo(

@@ -133,6 +133,36 @@ def manifest(registry: Registry, name: str, reference: str, kind: str = MANIFEST
     return json.loads(registry.request(f'{name}/manifests/{reference}', kind=kind))
 
 
+def attach_foreign(registry: Registry, name: str, tag: str) -> str:
+    """Attach something of somebody else to an image; return its digest."""
+    index = manifest(registry, name, tag, INDEX)
+    one = index['manifests'][0]
+    data = registry.request(
+        f'{name}/manifests/{one["digest"]}', kind=MANIFEST
+    ).replace(b'"sbom"', b'"of-others"')
+    registry.request(f'{name}/manifests/foreign', data, MANIFEST)
+    foreign = {
+        **one, 'annotations': {'org.example': 'x'}, 'size': len(data),
+        'digest': f'sha256:{hashlib.sha256(data).hexdigest()}'
+    }
+    registry.request(f'{name}/manifests/{tag}', json.dumps(
+        {**index, 'manifests': [foreign, *index['manifests']]}
+    ).encode(), INDEX)
+    return str(foreign['digest'])
+
+
+def check_artifact(registry: Registry, name: str, digest: str, image: bytes) -> bytes:
+    """Look at an artifact of an image; return its document."""
+    one = manifest(registry, name, digest)
+    assert one['subject'] == {
+        'mediaType': MANIFEST, 'digest': f'sha256:{hashlib.sha256(image).hexdigest()}',
+        'size': len(image)
+    }
+    assert one['config']['mediaType'] == 'application/vnd.oci.empty.v1+json'
+    assert one['artifactType'] == one['layers'][0]['mediaType']
+    return registry.request(f'{name}/blobs/{one["layers"][0]["digest"]}')
+
+
 @needs_registry
 def test_documents_are_referrers_of_the_exported_image(
     storage: Storage, packaged: Path, registry: Registry
@@ -144,43 +174,23 @@ def test_documents_are_referrers_of_the_exported_image(
     )
     raw = registry.request('team/small/manifests/latest', kind=MANIFEST)
     digest = hashlib.sha256(raw).hexdigest()
-    # somebody else's, which stays
     tag = f'sha256-{digest}'
-    index = manifest(registry, 'team/small', tag, INDEX)
-    foreign = {**index['manifests'][0], 'annotations': {'org.example': 'x'}}
-    registry.request('team/small/manifests/foreign', registry.request(
-        f'team/small/manifests/{foreign["digest"]}', kind=MANIFEST
-    ).replace(b'"sbom"', b'"of-others"'), MANIFEST)
-    other = registry.request('team/small/manifests/foreign', kind=MANIFEST)
-    foreign.update(digest=f'sha256:{hashlib.sha256(other).hexdigest()}', size=len(other))
-    registry.request(f'team/small/manifests/{tag}', json.dumps(
-        {**index, 'manifests': [foreign, *index['manifests']]}
-    ).encode(), INDEX)
+    ours = [one['digest'] for one in manifest(registry, 'team/small', tag, INDEX)['manifests']]
+    foreign = attach_foreign(registry, 'team/small', tag)
     storage.kiwi('stash', '--container-name=small', *words)
     entries = manifest(registry, 'team/small', tag, INDEX)['manifests']
-    assert [one['digest'] for one in entries] == [
-        foreign['digest'], *(one['digest'] for one in index['manifests'])
-    ], 'ours are the same again, and listed once'
-    found = {}
-    for entry in entries[1:]:
-        one = manifest(registry, 'team/small', entry['digest'])
-        assert one['subject'] == {
-            'mediaType': MANIFEST, 'digest': f'sha256:{digest}', 'size': len(raw)
-        }
-        assert one['config']['mediaType'] == 'application/vnd.oci.empty.v1+json'
-        assert one['artifactType'] == one['layers'][0]['mediaType']
-        found[one['artifactType']] = registry.request(
-            f'team/small/blobs/{one["layers"][0]["digest"]}'
-        )
-    assert purls(check_sbom(found[SBOM])) == ['pkg:deb/small/one@1:2.0-1?arch=amd64&distro=small']
-    statement = json.loads(found[PROVENANCE])
-    assert statement['subject'] == [{'name': f'{target}:latest', 'digest': {'sha256': digest}}]
+    assert [one['digest'] for one in entries] == [foreign, *ours], 'the same again, once'
+    sbom, provenance = (check_artifact(registry, 'team/small', one, raw) for one in ours)
+    assert purls(check_sbom(sbom)) == ['pkg:deb/small/one@1:2.0-1?arch=amd64&distro=small']
+    assert json.loads(provenance)['subject'] == [
+        {'name': f'{target}:latest', 'digest': {'sha256': digest}}
+    ]
     words = [f'--remote={registry.host}/team', *registry.options]
     stash, = storage.stashes(*words, 'small:latest')
-    assert [(one['kind'], one['type'], one['digest']) for one in stash['artifacts'][1:]] == [
-        ('sbom', SBOM, entries[1]['digest']), ('provenance', PROVENANCE, entries[2]['digest'])
+    assert [(one['kind'], one['digest']) for one in stash['artifacts']] == [
+        ('other', foreign), ('sbom', ours[0]), ('provenance', ours[1])
     ]
-    assert stash['artifacts'][0]['kind'] == 'other'
+    assert [one['type'] for one in stash['artifacts'][1:]] == [SBOM, PROVENANCE]
     stash, = storage.stashes(f'--remote={registry.host}', *registry.options, 'two')
     assert [one['kind'] for one in stash['artifacts']] == ['sbom', 'provenance']
     said = storage.kiwi('stash_list', *words)
