@@ -121,6 +121,11 @@ def make_stash() -> 'typer.Typer':
         authfile: Annotated[Optional[str], option(usage, '--authfile')] = None,
         cert_dir: Annotated[Optional[str], option(usage, '--cert-dir')] = None,
         tls_verify: Annotated[Optional[str], option(usage, '--tls-verify')] = None,
+        sbom: Annotated[bool, option(usage, '--sbom')] = False,
+        sign_by: Annotated[Optional[str], option(usage, '--sign-by')] = None,
+        sign_passphrase_file: Annotated[
+            Optional[str], option(usage, '--sign-passphrase-file')
+        ] = None,
         strict: Annotated[bool, option(usage, '--strict')] = False,
         verify: Annotated[bool, option(usage, '--verify')] = False,
         ignore_times: Annotated[bool, option(usage, '--ignore-times')] = False,
@@ -179,7 +184,8 @@ def check_copy(args: Mapping[str, Any]) -> None:
             '--root is missing, or --export with --container-name'
         )
     check_alone(args, (
-        '--export', '--container-name', '--tag', '--authfile', '--cert-dir', '--tls-verify'
+        '--export', '--container-name', '--tag', '--authfile', '--cert-dir', '--tls-verify',
+        '--sbom', '--sign-by', '--sign-passphrase-file'
     ), '{} needs --root')
 
 

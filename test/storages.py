@@ -25,7 +25,8 @@ def make_storage(where: Path, driver: str = 'overlay') -> Dict[str, str]:
         f'graphroot = "{where}/graph"\nrunroot = "{where}/run"\n'
     )
     return {
-        'CONTAINERS_STORAGE_CONF': str(config), 'KIWI_STASH_CACHE': f'{where}/indexes'
+        'CONTAINERS_STORAGE_CONF': str(config), 'KIWI_STASH_CACHE': f'{where}/indexes',
+        'KIWI_STASH_STATE': f'{where}/state'
     }
 
 

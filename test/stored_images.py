@@ -201,6 +201,7 @@ def make_stored_images(where: Path, monkeypatch: pytest.MonkeyPatch) -> StoredIm
     # no other run shares locks and notes with us
     monkeypatch.setenv('CONTAINERS_STORAGE_CONF', f'{where}/storage.conf')
     monkeypatch.setenv('KIWI_STASH_CACHE', f'{where}/indexes')
+    monkeypatch.setenv('KIWI_STASH_STATE', f'{where}/state')
     return images
 
 

@@ -94,11 +94,14 @@ class StashLabels:
     base_name: str = ''
     base_digest: Optional[str] = None
     title: str = ''
+    version: str = ''
     author: str = ''
     extras: Optional[str] = None
     all_xattrs: bool = False
     imported_root: Optional[str] = None
     inputs: Optional[str] = None
+    kiwi_version: str = ''
+    plugin_version: str = ''
     wrong: Tuple[str, ...] = ()
 
 
@@ -127,10 +130,13 @@ def read_labels(found: Mapping[str, str]) -> StashLabels:
         description_digest=take(DESCRIPTION_DIGEST, str),
         base_name=take(BASE_NAME, str) or '',
         base_digest=take(BASE_DIGEST, _digest),
-        title=take(TITLE, str) or '', author=take(AUTHORS, str) or take(MAINTAINER, str) or '',
+        title=take(TITLE, str) or '', version=take(VERSION, str) or '',
+        author=take(AUTHORS, str) or take(MAINTAINER, str) or '',
         all_xattrs=take(XATTRS, lambda text: text == 'all' or None) or False,
         extras=take(EXTRAS, str), inputs=take(INPUTS, str),
         imported_root=take(IMPORTED_ROOT, _config),
+        kiwi_version=take(KIWI_VERSION, _word) or '',
+        plugin_version=take(PLUGIN_VERSION, _word) or '',
         wrong=tuple(wrong)
     )
 
@@ -166,8 +172,13 @@ def _size(text: str) -> Optional[int]:
     return int(text) if re.fullmatch('[0-9]{1,18}', text) else None
 
 
+def is_digest(text: str) -> bool:
+    """Tell whether a text is a SHA-256 digest as OCI writes it."""
+    return bool(_DIGEST.fullmatch(text))
+
+
 def _digest(text: str) -> Optional[str]:
-    return text if _DIGEST.fullmatch(text) else None
+    return text if is_digest(text) else None
 
 
 def _config(text: str) -> Optional[str]:

@@ -90,16 +90,19 @@ def stackbuild(
             if plan.created is not None:
                 kiwi_call.label_tree(plan.created, target.image_root)
             kiwi_call.run(plan.call)
-        with clean_exit():
-            mark_finished(target)
-        if finish:
-            finish(target.image_root, encode_inputs(plan.inputs))
-        _record(target, plan, before)
+        _finish(target, plan, before, finish)
     return ''
 
 
-def _record(target: Target, plan: BuildPlan, before: Results) -> None:
-    """Write down what was built of what, as the last thing."""
+def _finish(
+    target: Target, plan: BuildPlan, before: Results,
+    finish: Optional[Callable[[str, str], None]]
+) -> None:
+    """Say that the root is whole; write down what was built of what, as the last thing."""
+    with clean_exit():
+        mark_finished(target)
+    if finish:
+        finish(target.image_root, encode_inputs(plan.inputs))
     write_record(target.build_dir, Record(plan.inputs, {
         name: told for name, told in find_results(target.path).items()
         if before.get(name) != told

@@ -15,14 +15,21 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.host.signals import clean_exit
-from kiwi_stackbuild_plugin.host.workspace import workspace
+from kiwi_stackbuild_plugin.host.text import utc
+from kiwi_stackbuild_plugin.host.workspace import Workspace, workspace
+from kiwi_stackbuild_plugin.image.attached import attach, pack_layout
+from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.image.reference import (
     check_docker, check_stash_name, parse_reference, refuse_login
 )
+from kiwi_stackbuild_plugin.stash.sbom import keep_documents, make_artifacts
 from kiwi_stackbuild_plugin.storage import local
-from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.storage.access import (
+    DEFAULT_ACCESS, NOT_SIGNED, Access, Signing
+)
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
-from kiwi_stackbuild_plugin.storage.registry import push_image
+from kiwi_stackbuild_plugin.storage.referrers import push_artifacts
+from kiwi_stackbuild_plugin.storage.registry import push_image, try_signing
 
 log = logging.getLogger('kiwi')
 
@@ -38,6 +45,21 @@ class ExportRequest:
     tag: str = 'latest'
     exports: Tuple[str, ...] = ()
     access: Access = DEFAULT_ACCESS
+    signing: Signing = NOT_SIGNED
+    sbom: bool = False
+
+
+@dataclass(frozen=True)
+class Copying:
+    """How copies are made, over and above where to; space is where to work.
+
+    sbom: SBOM and provenance go with them
+    """
+
+    space: Workspace
+    access: Access = DEFAULT_ACCESS
+    signing: Signing = NOT_SIGNED
+    sbom: bool = False
 
 
 @clean_exit()
@@ -48,6 +70,7 @@ def export(request: ExportRequest) -> None:
     """
     check_stash_name(request.container_name, request.tag, '--container-name')
     check_exports(request.exports)
+    check_signing(request.signing, request.exports)
     local.require_storage_tools()
     name = f'{request.container_name}:{request.tag}'
     temp_dir = Defaults.get_temp_location()
@@ -58,13 +81,17 @@ def export(request: ExportRequest) -> None:
             f'--container-name {name!r}: no such stash',
             'those there are: kiwi-ng system stash_list'
         )
-    with open_space(temp_dir):
-        export_all(name, info.image_id, request.exports, request.access)
+    with open_space(temp_dir) as space:
+        if request.sbom:
+            keep_documents(space, info.image_id, name)
+        export_all(name, info, request.exports, Copying(
+            space, request.access, request.signing, request.sbom
+        ))
     log.info('%s is copied', name)
 
 
 def export_all(
-    name: str, image_id: str, destinations: Sequence[str], access: Access
+    name: str, info: ImageInfo, destinations: Sequence[str], how: Copying
 ) -> None:
     """Copy a stash to all destinations; one that fails does not stop the others.
 
@@ -72,10 +99,12 @@ def export_all(
     :raises KiwiStashToolFailed: naming what failed; the stash stays
     """
     failed: List[KiwiStackBuildError] = []
+    if destinations:
+        try_signing(how.space, how.signing)
     for text in destinations:
         log.info('Copying to %s', text)
         try:
-            _export(name, image_id, text, access)
+            _export(name, info, text, how)
         except KiwiStackBuildError as issue:
             failed.append(issue)
             if issue is not failed[0]:
@@ -96,22 +125,70 @@ def _repeat(name: str, destinations: Sequence[str]) -> str:
     )
 
 
-def _export(name: str, image_id: str, text: str, access: Access) -> None:
+def _export(name: str, info: ImageInfo, text: str, how: Copying) -> None:
     transport, _, rest = text.partition(':')
+    tag = name.rpartition(':')[2]
     if transport == 'docker':
-        target = check_docker(text, '--export', name.rpartition(':')[2])
-        push_image(image_id, f'docker://{target}', access)
+        _export_to_registry(info, check_docker(text, '--export', tag), how)
     elif transport in _ARCHIVES:
-        _export_archive(image_id, transport, rest, access)
+        _export_archive(info, transport, rest, tag, how)
+    elif transport == 'oci' and how.sbom:
+        _export_layout(info, rest, tag, how, text)
+        _sync_layout(rest)
     else:
-        push_image(image_id, text, access)
-        # a layout is written in its place, and may itself be where a disk is mounted
-        path = os.path.abspath(rest.partition(':')[0])
-        sync_filesystem(path if os.path.isdir(path) else os.path.dirname(path))
+        _warn_of_no_room(text, how)
+        push_image(info.image_id, text, how.access)
+        _sync_layout(rest)
+
+
+def _export_to_registry(info: ImageInfo, target: str, how: Copying) -> None:
+    digest = push_image(
+        info.image_id, f'docker://{target}', how.access, signing=how.signing,
+        digest_file=os.path.join(how.space.path, 'exported') if how.sbom else ''
+    )
+    if how.sbom:
+        push_artifacts(
+            how.space, target.rpartition(':')[0], digest,
+            make_artifacts(how.space, info, target, digest), utc(info.created),
+            how.access, how.signing
+        )
+
+
+def _export_layout(
+    info: ImageInfo, rest: str, tag: str, how: Copying, shown: str
+) -> None:
+    """Copy to an OCI layout, and list there what goes with the image.
+
+    The image gets a name: without one it must be alone in an index.
+    """
+    path, _, reference = rest.partition(':')
+    if not reference:
+        reference = tag
+        log.info('%s: the image in it is called %s', shown, reference)
+    digest = push_image(
+        info.image_id, f'oci:{path}:{reference}', how.access, shown,
+        digest_file=os.path.join(how.space.path, 'exported')
+    )
+    attach(path, reference, make_artifacts(
+        how.space, info, f'{info.told.title or "stash"}:{reference}', digest
+    ), utc(info.created))
+
+
+def _warn_of_no_room(text: str, how: Copying) -> None:
+    if how.sbom:
+        log.warning(
+            '%s: no SBOM and no provenance go there, that form has no room for them', text
+        )
+
+
+def _sync_layout(rest: str) -> None:
+    """Bring a layout to the disk: it is written in its place, which may be a mount point."""
+    path = os.path.abspath(rest.partition(':')[0])
+    sync_filesystem(path if os.path.isdir(path) else os.path.dirname(path))
 
 
 def _export_archive(
-    image_id: str, transport: str, rest: str, access: Access
+    info: ImageInfo, transport: str, rest: str, tag: str, how: Copying
 ) -> None:
     """Write an archive under another name and rename it when it is complete.
 
@@ -122,10 +199,18 @@ def _export_archive(
     sweep([os.path.dirname(path)])
     with workspace(os.path.dirname(path)) as space:
         made = os.path.join(space.path, 'archive')
-        push_image(
-            image_id, f'{transport}:{made}{colon}{reference}', access,
-            f'{transport}:{rest}'
-        )
+        if how.sbom and transport == 'oci-archive':
+            layout = os.path.join(space.path, 'layout')
+            _export_layout(
+                info, f'{layout}:{reference}', tag, how, f'{transport}:{rest}'
+            )
+            pack_layout(layout, made)
+        else:
+            _warn_of_no_room(f'{transport}:{rest}', how)
+            push_image(
+                info.image_id, f'{transport}:{made}{colon}{reference}', how.access,
+                f'{transport}:{rest}'
+            )
         replace(made, path)
 
 
@@ -152,6 +237,25 @@ def check_exports(texts: Iterable[str]) -> None:
                 )
         else:
             _check_path(text)
+
+
+def check_signing(signing: Signing, exports: Sequence[str]) -> None:
+    """Check that what is to be signed goes where signatures are kept.
+
+    :raises KiwiStashArgumentInvalid: naming the destination that has no room
+    """
+    if signing.key is None:
+        return
+    if not exports:
+        raise KiwiStashArgumentInvalid(
+            '--sign-by signs what --export copies', 'add --export=docker://host/name:tag'
+        )
+    for text in exports:
+        if not text.startswith('docker://'):
+            raise KiwiStashArgumentInvalid(
+                f'--export {text!r}: only copies in registries are signed (--sign-by)',
+                'one call for each kind of destination'
+            )
 
 
 def _no_transport(text: str) -> KiwiStashArgumentInvalid:

@@ -22,6 +22,7 @@ from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.stash.index import drop_indexes
+from kiwi_stackbuild_plugin.stash.sbom import drop_documents
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.cleanup import STORAGE_IN_USE, sweep
 from kiwi_stackbuild_plugin.storage.removal import (
@@ -211,6 +212,8 @@ def _carry_out(plan: _Plan, images: Sequence[ImageInfo], dry_run: bool) -> str:
     gone = {one.info.image_id: one.info for one in removed if one.info.image_id in going}
     if not dry_run:
         drop_indexes(gone)
+        # with those of images that somebody else has removed
+        drop_documents({info.image_id for info in images} - gone.keys())
     freed = sum(sizes[chain] for chain in own_layers(
         gone.values(), [info for info in images if info.image_id not in gone]
     ))

@@ -39,15 +39,18 @@ from kiwi_stackbuild_plugin.stash.changes import find_changes, last_time, verify
 from kiwi_stackbuild_plugin.stash.diff import (
     compare_with_base, difference_document, format_dry_run
 )
-from kiwi_stackbuild_plugin.stash.export import check_exports, export_all
+from kiwi_stackbuild_plugin.stash.export import Copying, check_exports, check_signing, export_all
 from kiwi_stackbuild_plugin.stash.index import IndexWriter
 from kiwi_stackbuild_plugin.stash.new_image import (
     NewImage, files_with_holes, parse_labels, root_extra, store_image
 )
 from kiwi_stackbuild_plugin.stash.report import stash_summary, times_summary
+from kiwi_stackbuild_plugin.stash.sbom import keep_documents
 from kiwi_stackbuild_plugin.stash.source import RootTree, open_root, report_findings
 from kiwi_stackbuild_plugin.storage import local
-from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.storage.access import (
+    DEFAULT_ACCESS, NOT_SIGNED, Access, Signing
+)
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
 from kiwi_stackbuild_plugin.storage.find import Policy, Sources
@@ -85,6 +88,8 @@ class StashRequest:
     clamp_mtime: bool = False
     reproducible: bool = False
     access: Access = DEFAULT_ACCESS
+    signing: Signing = NOT_SIGNED
+    sbom: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,7 @@ def stash(request: StashRequest, root_is_ours: bool = False) -> str:
 def _check_request(request: StashRequest) -> Optional[int]:
     """Check what can be before a tree is read; return the last time to be stored."""
     check_exports(request.exports)
+    check_signing(request.signing, request.exports)
     chain_limit()
     timestamp()
     return last_time(request.ignore_times, request.no_base, request.clamp_mtime)
@@ -352,6 +358,8 @@ def _publish(
         verify(
             job.space, job.tree, job.name, image_id, bool(base and base.rounded), times
         )
+    if job.request.sbom:
+        keep_documents(job.space, image_id, job.name)
     published = f'{local.LOCAL}/{job.name}'
     if not (base and base.info.image_id == image_id and published in base.info.names):
         local.tag_image(job.space, image_id, published)
@@ -367,4 +375,14 @@ def _publish(
             '%d sources of Python stay later than SOURCE_DATE_EPOCH: their byte code '
             'names their time', len(job.exempt)
         )
-    export_all(job.name, image_id, job.request.exports, job.request.access)
+    _copy_on(job, image_id)
+
+
+def _copy_on(job: _Job, image_id: str) -> None:
+    """Copy the finished stash to where --export says."""
+    request = job.request
+    info = local.find_image(image_id) if request.exports else None
+    if info is not None:
+        export_all(job.name, info, request.exports, Copying(
+            job.space, request.access, request.signing, request.sbom
+        ))

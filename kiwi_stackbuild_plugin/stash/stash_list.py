@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Dict, List, Optional, Sequence
 
 from kiwi_stackbuild_plugin.host.errors import (
@@ -14,16 +14,21 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
+from kiwi_stackbuild_plugin.image.artifacts import (
+    TYPES, is_attached_tag, kind_of, referrers_tag
+)
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.image.reference import parse_reference
 from kiwi_stackbuild_plugin.stash.chain import (
     ChainLink, chain_document, format_chain, read_chain
 )
 from kiwi_stackbuild_plugin.stash.layers import LayerReader
+from kiwi_stackbuild_plugin.stash.sbom import kept_documents
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.access import Access
 from kiwi_stackbuild_plugin.storage.documents import layer_sizes
 from kiwi_stackbuild_plugin.storage.find import check_registry
+from kiwi_stackbuild_plugin.storage.referrers import read_referrers
 from kiwi_stackbuild_plugin.storage.registry import (
     list_repositories, list_tags, read_remote
 )
@@ -37,6 +42,8 @@ _PARALLEL = 8
 _COLUMNS = (
     'NAME', 'TAG', 'IMAGE ID', 'CREATED', 'SIZE', 'LAYER', 'LAYERS', 'TYPE', 'BASE'
 )
+#: what cosign keeps under a tag of the image's digest, by its suffix
+_COSIGN = {'sig': 'signature', 'att': 'attestation', 'sbom': 'sbom'}
 _SURROGATE = re.compile('[\ud800-\udfff]')
 
 
@@ -66,11 +73,15 @@ def _local(
             sizes = layer_sizes(info)
         except KiwiStashToolFailed as issue:
             log.warning('%s: the sizes of its layers are not known', issue.summary)
-    return describe(
-        info, *local.split_name(full_name), sizes, None if reader is None else read_chain(
+    if reader is None:
+        return describe(info, *local.split_name(full_name), sizes)
+    return replace(describe(
+        info, *local.split_name(full_name), sizes, read_chain(
             info.layers, info.history, sizes, reader.contents(info)
         )
-    )
+    ), artifacts=[_Shown(
+        one.kind, one.media_type, one.digest, one.path
+    ) for one in kept_documents(info.image_id)])
 
 
 def _is_called(full_name: str, wanted: str) -> bool:
@@ -95,14 +106,14 @@ def list_remote(
         target = parse_reference(
             '/'.join(part for part in (host, prefix, name) if part), '<name>'
         )
-        names = _names(f'{host}/{target.name}', access, target.tag)
+        tags: Optional[List[str]] = list_tags(f'{host}/{target.name}', access)
+        names = _full_names(f'{host}/{target.name}', tags or [], target.tag)
     else:
+        tags = None
         names = _all_names(host, prefix, access)
     pool = ThreadPoolExecutor(_PARALLEL)
     try:
-        found = list(pool.map(
-            lambda full: _remote(full, access, name is not None), names
-        ))
+        found = list(pool.map(lambda full: _remote(full, access, tags), names))
     finally:
         # who interrupts us does not wait for a registry
         pool.shutdown(wait=False, cancel_futures=True)
@@ -134,7 +145,7 @@ def _all_names(host: str, prefix: str, access: Access) -> List[str]:
 
     def read(repository: str) -> List[str]:
         try:
-            return _names(repository, access)
+            return _full_names(repository, list_tags(repository, access))
         except KiwiStashImageNotFound as issue:
             issues.append(issue)
             return []
@@ -148,15 +159,20 @@ def _all_names(host: str, prefix: str, access: Access) -> List[str]:
     return names
 
 
-def _names(repository: str, access: Access, tag: str = '') -> List[str]:
+def _full_names(repository: str, tags: Sequence[str], tag: str = '') -> List[str]:
     return [
-        f'{repository}:{found}' for found in list_tags(repository, access)
-        if tag in ('', found)
+        f'{repository}:{found}' for found in tags
+        if tag in ('', found) and not is_attached_tag(found)
     ]
 
 
-def _remote(full_name: str, access: Access, with_chain: bool) -> Optional[StashInfo]:
-    """Return a stash in a registry, None if it is another kind of image."""
+def _remote(
+    full_name: str, access: Access, tags: Optional[Sequence[str]]
+) -> Optional[StashInfo]:
+    """Return a stash in a registry, None if it is another kind of image.
+
+    :param tags: of the repository, where the chain and what goes with it is shown
+    """
     try:
         info, sizes = read_remote(full_name, access)
     except KiwiStashImageNotFound as issue:
@@ -165,10 +181,39 @@ def _remote(full_name: str, access: Access, with_chain: bool) -> Optional[StashI
     if not info.told.is_stash or not is_listed(info):
         return None
     name, _, tag = full_name.rpartition(':')
-    return describe(
-        info, name, tag, sizes,
-        read_chain(info.layers, info.history, sizes) if with_chain else None
-    )
+    if tags is None:
+        return describe(info, name, tag, sizes)
+    return replace(describe(
+        info, name, tag, sizes, read_chain(info.layers, info.history, sizes)
+    ), artifacts=_attached(name, info.digest, access, tags))
+
+
+def _attached(
+    repository: str, digest: str, access: Access, tags: Sequence[str]
+) -> List[_Shown]:
+    """Return what goes with an image in a registry; tags are cosign's."""
+    try:
+        entries = read_referrers(repository, digest, access, tags)
+    except KiwiStashImageNotFound as issue:
+        log.warning('%s', issue.summary)
+        entries = []
+    begin = f'{referrers_tag(digest)}.'
+    return [_Shown(
+        kind_of(one) or 'other', one.get('artifactType') or TYPES.get(kind_of(one), ''),
+        one['digest'], f'{repository}@{one["digest"]}'
+    ) for one in entries] + [_Shown(
+        _COSIGN.get(tag[len(begin):], 'other'), '', '', f'{repository}:{tag}'
+    ) for tag in tags if tag.startswith(begin)]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What goes with a stash; type is a media type, place a file or a reference."""
+
+    kind: str
+    type: str
+    digest: str
+    place: str
 
 
 @dataclass(frozen=True)
@@ -190,6 +235,7 @@ class StashInfo:
     packagemanager: Optional[str]
     author: str
     chain: Optional[List[ChainLink]] = None
+    artifacts: Optional[List[_Shown]] = None
 
 
 def is_listed(info: ImageInfo) -> bool:
@@ -232,6 +278,8 @@ def format_json(stashes: Sequence[StashInfo]) -> str:
         del row['chain']
         if stash.chain is not None:
             row['chain'] = chain_document(stash.chain)
+        if stash.artifacts is None:
+            del row['artifacts']
     return json.dumps({'stashes': _as_text(rows)}, indent=4)
 
 
@@ -257,5 +305,10 @@ def format_table(stashes: Sequence[StashInfo]) -> str:
     ) for stash in stashes]
     return '\n'.join([align(rows), *(
         f'\n{stash.name}:{stash.tag}, from the bottom up:\n{format_chain(stash.chain)}'
-        for stash in stashes if stash.chain
+        f'{_format_artifacts(stash.artifacts)}' for stash in stashes if stash.chain
     )])
+
+
+def _format_artifacts(artifacts: Optional[Sequence[_Shown]]) -> str:
+    rows = [(one.kind, one.type or '-', one.place) for one in artifacts or ()]
+    return f'\n\nwhat goes with it:\n{align(rows)}' if rows else ''

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -35,6 +36,65 @@ class Access:
         return found
 
 
+@dataclass(frozen=True)
+class Signing:
+    """How copies in registries are signed, if at all: as skopeo does it.
+
+    key is the fingerprint of a GPG key, or a file with a private key of
+    sigstore (cosign) or with skopeo's parameters for one; passphrase_file a path.
+    """
+
+    key: Optional[str] = None
+    passphrase_file: Optional[str] = None
+    kind: str = ''
+
+    def options(self) -> List[str]:
+        """Return options of skopeo copy."""
+        if self.key is None:
+            return []
+        return [f'--{self.kind}={self.key}'] + (
+            [] if self.passphrase_file is None
+            else [f'--sign-passphrase-file={self.passphrase_file}']
+        )
+
+
+def make_signing(key: Optional[str], passphrase_file: Optional[str]) -> Signing:
+    """Check the options that say how copies are signed.
+
+    :raises KiwiStashArgumentInvalid: with the option that is wrong
+    """
+    if passphrase_file is not None:
+        if key is None:
+            raise KiwiStashArgumentInvalid('--sign-passphrase-file needs --sign-by')
+        if not os.path.isfile(passphrase_file):
+            raise KiwiStashArgumentInvalid(
+                f'--sign-passphrase-file {passphrase_file!r}: no such file'
+            )
+    if key is None:
+        return NOT_SIGNED
+    if '-----BEGIN' in key or '\n' in key:
+        raise KiwiStashArgumentInvalid(
+            '--sign-by: a key itself is not given, it would show in the list of processes',
+            'give the file that it is in'
+        )
+    return Signing(key, passphrase_file, _kind_of_key(key))
+
+
+def _kind_of_key(key: str) -> str:
+    """Return skopeo's option for a key: a file is one of sigstore."""
+    if os.path.isfile(key):
+        with open(key, 'rb') as source:
+            begin = source.read(64)
+        return 'sign-by-sigstore-private-key' if begin.lstrip().startswith(b'-----BEGIN') \
+            else 'sign-by-sigstore'
+    if '/' in key or not re.fullmatch(r'[^\s-][^\s]*', key):
+        raise KiwiStashArgumentInvalid(
+            f'--sign-by {key!r}: no such file, and no fingerprint of a GPG key',
+            'what there is: gpg --list-secret-keys, or cosign generate-key-pair'
+        )
+    return 'sign-by'
+
+
 def make_access(
     authfile: Optional[str], tls_verify: Optional[str], cert_dir: Optional[str]
 ) -> Access:
@@ -63,3 +123,5 @@ def make_access(
 
 #: nothing but what podman and skopeo are configured to
 DEFAULT_ACCESS = Access()
+#: no signature
+NOT_SIGNED = Signing()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound
+from kiwi_stackbuild_plugin.image.attached import complete_reference
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.image.reference import (
     Reference, check_docker, parse_reference
@@ -54,7 +55,7 @@ def _place(reference: Reference, option: str, policy: Policy) -> str:
     if reference.kind == 'transport':
         if text.startswith('docker://'):
             return f'docker://{check_docker(text, option)}'
-        return '' if text.startswith('containers-storage:') else text
+        return '' if text.startswith('containers-storage:') else complete_reference(text)
     if reference.kind == 'id' or reference.host == LOCAL:
         return ''
     if reference.host:

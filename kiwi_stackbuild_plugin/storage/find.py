@@ -13,8 +13,10 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.host.text import age_in_words, age_of
 from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.image.attached import complete_reference
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.image.labels import EXTRAS
+from kiwi_stackbuild_plugin.image.policy import accepts_anything
 from kiwi_stackbuild_plugin.image.reference import (
     Reference, check_docker, parse_reference, refuse_login
 )
@@ -152,7 +154,8 @@ def fetch_named(name: str, policy: Policy, default: str = 'missing') -> ImageInf
             raise
         log.warning('%s; taking the stored one', issue.summary)
         return stored
-    present = find_image(offer.image_id)
+    # what is stored may have come by another way: the signature is looked at
+    present = find_image(offer.image_id) if accepts_anything(name) else None
     if present is not None:
         log.info('%s is stored already', name)
         if '@' not in name:
@@ -178,6 +181,7 @@ def fetch_copy(
     :param any_platform: take it whatever machine it is for
     """
     access = sources.policy.access
+    reference = complete_reference(reference)
     offer = inspect_offer(reference, access)
     if not any_platform:
         _check_offer(reference, offer, sources.policy)

@@ -19,6 +19,14 @@ _HINTS = (
     (r'x509|certificate', 'give the directory of its CA with --cert-dir, or put the CA '
      'into /etc/containers/certs.d/<host>/'),
     (r'server gave HTTP response to HTTPS', 'it speaks no TLS: --tls-verify=false'),
+    (r'signature was required|signature verification|signed by|is rejected by policy'
+     r'|invalid.* signature|signature.* (?:invalid|is not accepted)|for a different (?:key|id)',
+     'policy.json of this machine wants it signed: sign it (stash --export --sign-by), or '
+     'see containers-policy.json(5)'),
+    (r'lookaside|sigstore-staging|attachments|can ?not copy signatures',
+     'where signatures go is configured in /etc/containers/registries.d'),
+    (r'passphrase|sign-passphrase|bad decrypt|unable to decrypt',
+     'give the file with it: --sign-passphrase-file'),
     (r'unauthorized|authentication required|access .*denied|forbidden',
      'podman login <host>, or give a file of logins with --authfile'),
     (r'image index|manifest list|no image found', 'see --target-arch of kiwi-ng'),

@@ -80,6 +80,15 @@ def parse_remote_manifest(text: str, reference: str) -> Document:
     return _remote(text, reference, _MANIFEST_OR_LIST, 'image')
 
 
+def parse_referrers(text: str, repository: str) -> List[Document]:
+    """Read an index of what goes with an image; entries that are none are passed over.
+
+    :raises KiwiStashImageNotFound: if it is something else
+    """
+    document = _remote(text, repository, {'manifests': _are_objects}, 'index of referrers')
+    return [dict(one) for one in document['manifests'] if _fits(one, _REFERRER)]
+
+
 def parse_tags(text: str, repository: str) -> List[str]:
     """Read what "skopeo list-tags" prints; what is no tag is passed over.
 
@@ -169,7 +178,11 @@ _LISTED = {
     'digest': _is_digest,
     'platform': _optional(lambda one: _fits(one, {'architecture': _optional(_is_text)}))
 }
+_REFERRER = {
+    'digest': _is_digest, 'size': _is_number, 'mediaType': _is_text,
+    'artifactType': _optional(_is_text), 'annotations': _optional(_is_labels)
+}
 _MANIFEST_OR_LIST = {
-    'layers': _optional(_MANIFEST['layers']),
+    'mediaType': _optional(_is_text), 'layers': _optional(_MANIFEST['layers']),
     'manifests': _optional(lambda every: _is_list(every, lambda one: _fits(one, _LISTED)))
 }

@@ -18,7 +18,9 @@ from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_architecture
-from kiwi_stackbuild_plugin.storage.access import Access
+from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout
+from kiwi_stackbuild_plugin.image.layout import add_image as add_layout_image
+from kiwi_stackbuild_plugin.storage.access import NOT_SIGNED, Access, Signing
 from kiwi_stackbuild_plugin.storage.local import add_image, network_timeout
 from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
 from kiwi_stackbuild_plugin.storage.parsing import (
@@ -99,8 +101,9 @@ def copy_in(
 
 
 def push_image(
-    image_id: str, destination: str, access: Access, shown: str = ''
-) -> None:
+    image_id: str, destination: str, access: Access, shown: str = '',
+    signing: Signing = NOT_SIGNED, digest_file: str = ''
+) -> str:
     """Copy a stored image to a registry, archive or layout.
 
     A registry gets only the layers it lacks: those it may have are compressed
@@ -109,17 +112,29 @@ def push_image(
     Signatures are copied where the destination can hold them.
 
     :param shown: the destination as the user knows it
+    :param digest_file: file to be made, in a workspace
+    :returns: digest of the manifest there, if there was a file for it
     :raises KiwiStashToolFailed: with the reason
     """
     shown = without_secrets(shown or destination)
     remote = destination.startswith('docker://')
-    more = ['--dest-precompute-digests', *access.options('dest-')] if remote else []
-    words = [
+    more = [
+        '--dest-precompute-digests', *access.options('dest-'), *signing.options()
+    ] if remote else []
+    if digest_file:
+        more.append(f'--digestfile={digest_file}')
+    _push([
         'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, *more,
         f'containers-storage:@{image_id}', destination
-    ]
+    ], shown, signing.key is None)
+    return _read_digest(digest_file) if digest_file else ''
+
+
+def _push(words: List[str], shown: str, may_be_unsigned: bool) -> None:
     result = run_command(words, check=False, timeout=network_timeout())
-    if result.returncode and re.search('signature|is signed', result.stderr):
+    if result.returncode and may_be_unsigned and re.search(
+        'signature|is signed', result.stderr
+    ):
         unsigned = run_command(
             [*words, '--remove-signatures'], check=False, timeout=network_timeout()
         )
@@ -134,6 +149,56 @@ def push_image(
         raise KiwiStashToolFailed(f'copying to {shown} failed: {reason}', hint)
 
 
+def _read_digest(path: str) -> str:
+    with open(path, encoding='ascii') as told:
+        return told.read().strip()
+
+
+def copy_exactly(
+    source: str, name: str, access: Access, signing: Signing = NOT_SIGNED
+) -> None:
+    """Copy an artifact, or an index without what it lists, to a registry as it is.
+
+    :param source: skopeo's reference
+    :param name: host/name@digest of an artifact, host/name:tag of an index
+    :raises KiwiStashToolFailed: with the reason
+    """
+    how = '--preserve-digests' if '@' in name else '--multi-arch=index-only'
+    result = run_command(
+        [
+            'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, how,
+            *access.options('dest-'), *signing.options(), source, f'docker://{name}'
+        ], check=False, timeout=network_timeout()
+    )
+    if result.returncode:
+        reason, hint = explain(result.stderr)
+        raise KiwiStashToolFailed(f'copying to {name} failed: {reason}', hint)
+
+
+def try_signing(space: Workspace, signing: Signing) -> None:
+    """Sign something small, of no use: skopeo signs after it has pushed.
+
+    :raises KiwiStashToolFailed: if the key does not do it
+    """
+    if signing.key is None:
+        return
+    layout = os.path.join(space.path, 'to-sign')
+    make_layout(layout)
+    add_layout_image(layout, {
+        'architecture': 'amd64', 'os': 'linux', 'rootfs': {'type': 'layers', 'diff_ids': []}
+    }, [], None, {})
+    result = run_command(
+        [
+            'skopeo', *_registries(), 'copy', '--quiet', *signing.options(),
+            '--sign-identity=localhost/test:test', f'oci:{layout}:{REFERENCE}',
+            f'dir:{space.path}/signed'
+        ], check=False, timeout=network_timeout()
+    )
+    if result.returncode:
+        reason, hint = explain(result.stderr)
+        raise KiwiStashToolFailed(f'--sign-by: nothing can be signed: {reason}', hint)
+
+
 def read_remote(name: str, access: Access) -> Tuple[ImageInfo, List[int]]:
     """Return an image in a registry, and the bytes of its layers there.
 
@@ -142,12 +207,12 @@ def read_remote(name: str, access: Access) -> Tuple[ImageInfo, List[int]]:
     :param name: host/name:tag
     :raises KiwiStashImageNotFound: with the reason
     """
-    text = _raw(name, access)
+    text = read_raw(name, access)
     manifest = parse_remote_manifest(text, name)
     for entry in manifest.get('manifests') or []:
         if (entry.get('platform') or {}).get('architecture') == wanted_architecture():
             name = f'{name.rpartition(":")[0]}@{entry["digest"]}'
-            text = _raw(name, access)
+            text = read_raw(name, access)
             manifest = parse_remote_manifest(text, name)
             break
     config = _skopeo(
@@ -158,6 +223,17 @@ def read_remote(name: str, access: Access) -> Tuple[ImageInfo, List[int]]:
     return info_from_config(
         parse_remote_config(config, name), _digest(config), f'sha256:{_digest(text)}', sum(sizes)
     ), sizes
+
+
+def read_raw(name: str, access: Access) -> str:
+    """Return a manifest as it is.
+
+    :param name: host/name:tag or host/name@digest
+    :raises KiwiStashImageNotFound: with the reason
+    """
+    return _skopeo(
+        ['inspect', '--raw'], f'docker://{name}', access, 'cannot be read'
+    )
 
 
 def list_tags(name: str, access: Access) -> List[str]:
@@ -217,12 +293,6 @@ def _platform(prefix: str) -> List[str]:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
-
-
-def _raw(name: str, access: Access) -> str:
-    return _skopeo(
-        ['inspect', '--raw'], f'docker://{name}', access, 'cannot be read'
-    )
 
 
 def _skopeo(

@@ -10,6 +10,9 @@ usage: kiwi-ng system stash -h | --help
            [--authfile=<file>]
            [--cert-dir=<directory>]
            [--tls-verify=<true|false>]
+           [--sbom]
+           [--sign-by=<key>]
+           [--sign-passphrase-file=<file>]
            [--strict]
            [--verify]
            [--ignore-times]
@@ -22,6 +25,9 @@ usage: kiwi-ng system stash -h | --help
            [--authfile=<file>]
            [--cert-dir=<directory>]
            [--tls-verify=<true|false>]
+           [--sbom]
+           [--sign-by=<key>]
+           [--sign-passphrase-file=<file>]
        kiwi-ng system stash --prune
            [--keep-last=<number>]
            [--keep-weekly=<number>]
@@ -95,6 +101,17 @@ options:
     --root=<directory>
         the root tree to store, usually the result of a former
         system prepare or build call
+    --sbom
+        write down which packages are in the stash (SPDX 2.3) and
+        where it came from (in-toto, SLSA provenance), below
+        /var/lib/kiwi-stackbuild. With --export both go with the
+        copy, as artifacts that refer to it
+    --sign-by=<key>
+        sign what --export copies to registries: the fingerprint of a
+        GPG key, or a file with a private key of sigstore (cosign) or
+        with parameters for one (containers-sigstore-signing-params)
+    --sign-passphrase-file=<file>
+        file with the passphrase of that key
     --strict
         refuse a tree with entries that no layer can hold. By default
         they are named and left out
@@ -116,7 +133,7 @@ from kiwi_stackbuild_plugin.tasks.output import guard_output, print_text
 from kiwi_stackbuild_plugin.tasks.stashes import check_form, print_stashes
 
 if TYPE_CHECKING:
-    from kiwi_stackbuild_plugin.storage.access import Access
+    from kiwi_stackbuild_plugin.storage.access import Access, Signing
 
 
 class SystemStashTask(CliTask):  # type: ignore[misc]
@@ -141,22 +158,26 @@ def stash_command(args: Mapping[str, Any]) -> None:
     if args.get('--prune'):
         _prune(args)
         return
-    from kiwi_stackbuild_plugin.storage.access import make_access
+    from kiwi_stackbuild_plugin.storage.access import make_access, make_signing
     access = make_access(
         args['--authfile'], args['--tls-verify'], args['--cert-dir']
     )
+    signing = make_signing(args['--sign-by'], args['--sign-passphrase-file'])
     tag = 'latest' if args['--tag'] is None else args['--tag']
     # docopt tells a repeated option twice where two usages have it
     exports = tuple(dict.fromkeys(args['--export'] or ()))
     if args['--root'] is None:
         from kiwi_stackbuild_plugin.stash.export import ExportRequest, export
-        export(ExportRequest(args['--container-name'], tag, exports, access))
+        export(ExportRequest(
+            args['--container-name'], tag, exports, access, signing, bool(args['--sbom'])
+        ))
     else:
-        _stash(args, tag, exports, access)
+        _stash(args, tag, exports, access, signing)
 
 
 def _stash(
-    args: Mapping[str, Any], tag: str, exports: Tuple[str, ...], access: 'Access'
+    args: Mapping[str, Any], tag: str, exports: Tuple[str, ...], access: 'Access',
+    signing: 'Signing'
 ) -> None:
     from kiwi_stackbuild_plugin.stash.stash import StashRequest, stash
     text = stash(StashRequest(
@@ -174,7 +195,9 @@ def _stash(
         ignore_times=bool(args['--ignore-times']),
         clamp_mtime=bool(args['--clamp-mtime']),
         reproducible=bool(args['--reproducible']),
-        access=access
+        access=access,
+        signing=signing,
+        sbom=bool(args['--sbom'])
     ))
     if text:
         print_text(text)

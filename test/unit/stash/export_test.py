@@ -13,8 +13,10 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashImageNotFound, KiwiStashToolFailed
 )
 from kiwi_stackbuild_plugin.image import labels
-from kiwi_stackbuild_plugin.stash.export import ExportRequest, check_exports, export, export_all
-from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS
+from kiwi_stackbuild_plugin.stash.export import (
+    ExportRequest, check_exports, check_signing, export
+)
+from kiwi_stackbuild_plugin.storage.access import NOT_SIGNED, Signing
 
 ONE = 'a' * 64
 DIGEST = f'sha256:{"0" * 64}'
@@ -81,8 +83,9 @@ def test_one_that_fails_does_not_stop_the_others(
     storage.fail('docker://one', 'something new', 1)
     storage.fail('docker://two', 'unauthorized', 1)
     with pytest.raises(KiwiStashToolFailed) as raised:
-        export_all('a:v1', ONE, ['docker://one.x/n', 'docker://two.x/n', 'docker://h.x/n'],
-                   DEFAULT_ACCESS)
+        export(ExportRequest(
+            'a', 'v1', ('docker://one.x/n', 'docker://two.x/n', 'docker://h.x/n')
+        ))
     assert storage.state['pushed'] == ['docker://h.x/n:v1']
     assert 'copying to docker://one.x/n:v1 failed: something new' in raised.value.summary
     assert raised.value.hint == (
@@ -153,3 +156,15 @@ def test_what_can_be_copied_to_is_not_touched(tmp_path: Path) -> None:
         'docker://h.x/n'
     ])
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(('exports', 'says'), [
+    ((), '--sign-by signs what --export copies'),
+    (('docker://h.x/n', 'oci:d:t'), "'oci:d:t': only copies in registries are signed"),
+    (('oci-archive:x.tar',), 'only copies in registries'), (('dir:d',), 'only copies in'),
+])
+def test_signatures_need_a_place(exports: tuple[str, ...], says: str) -> None:
+    check_signing(NOT_SIGNED, exports)
+    with pytest.raises(KiwiStashArgumentInvalid) as raised:
+        check_signing(Signing('ABCD', None, 'sign-by'), exports)
+    assert says in raised.value.summary

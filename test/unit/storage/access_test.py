@@ -8,7 +8,9 @@ from typing import Any, List, Optional
 import pytest
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
-from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access, make_access
+from kiwi_stackbuild_plugin.storage.access import (
+    DEFAULT_ACCESS, Access, make_access, make_signing
+)
 
 
 def test_options_of_an_access(tmp_path: Path) -> None:
@@ -65,3 +67,41 @@ def test_a_link_to_logins_is_fine(tmp_path: Path) -> None:
     (tmp_path / 'auth.json').touch()
     (tmp_path / 'link').symlink_to('auth.json')
     assert make_access(f'{tmp_path}/link', 'true', None).tls_verify is True
+
+
+@pytest.mark.parametrize(('key', 'content', 'expected'), [
+    ('ABCDEF0123456789', None, '--sign-by=ABCDEF0123456789'),
+    ('me@example.org', None, '--sign-by=me@example.org'),
+    ('@/x.key', '-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----\n',
+     '--sign-by-sigstore-private-key=@/x.key'),
+    ('@/x.yaml', 'privateKeyFile: x\n', '--sign-by-sigstore=@/x.yaml'),
+])
+def test_keys_and_skopeos_options(
+    tmp_path: Path, key: str, content: Optional[str], expected: str
+) -> None:
+    key, expected = (text.replace('@/', f'{tmp_path}/') for text in (key, expected))
+    if content is not None:
+        Path(key).write_text(content)
+    (tmp_path / 'pw').touch()
+    assert make_signing(key, None).options() == [expected]
+    assert make_signing(key, f'{tmp_path}/pw').options() == [
+        expected, f'--sign-passphrase-file={tmp_path}/pw'
+    ]
+
+
+@pytest.mark.parametrize(('key', 'passphrase', 'says'), [
+    ('/gone.key', None, "--sign-by '/gone.key': no such file"), ('', None, 'no such file'),
+    ('-x', None, 'no such file'), ('a b', None, 'no such file'),
+    ('-----BEGIN PRIVATE KEY-----', None, 'a key itself is not given'),
+    ('ABCD\nABCD', None, 'a key itself'), (None, '/dev/null', 'needs --sign-by'),
+    ('ABCD', '/gone', "--sign-passphrase-file '/gone': no such file"),
+])
+def test_keys_that_are_none(key: Optional[str], passphrase: Optional[str], says: str) -> None:
+    with pytest.raises(KiwiStashArgumentInvalid) as raised:
+        make_signing(key, passphrase)
+    assert says in raised.value.summary
+    assert 'PRIVATE' not in str(raised.value)
+
+
+def test_no_signature() -> None:
+    assert make_signing(None, None).options() == []

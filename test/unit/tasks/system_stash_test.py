@@ -10,7 +10,7 @@ import pytest
 from kiwi_stackbuild_plugin.stash.export import ExportRequest
 from kiwi_stackbuild_plugin.stash.prune import PruneRequest
 from kiwi_stackbuild_plugin.stash.stash import StashRequest
-from kiwi_stackbuild_plugin.storage.access import Access
+from kiwi_stackbuild_plugin.storage.access import Access, Signing
 
 Kiwi = Callable[..., int]
 COPY = ['--export=oci:d:t', '--container-name=name']
@@ -28,6 +28,10 @@ FULL_STASH = [
     (['--root=/r', '--reproducible', '--clamp-mtime'],
      StashRequest('/r', clamp_mtime=True, reproducible=True)),
     (['--root=/r', '--tag='], StashRequest('/r', tag='')),
+    (['--root=/r', '--sbom'], StashRequest('/r', sbom=True)),
+    (['--root=/r', '--sign-by=AB12', '--sign-passphrase-file=/etc/passwd'], StashRequest(
+        '/r', signing=Signing('AB12', '/etc/passwd', 'sign-by')
+    )),
     (FULL_STASH, StashRequest(
         root='/r', container_name='name', tag='v1', base='oci:/x:y',
         labels=('a=b', 'c=d=e'), exports=('docker://h/n:t', 'oci-archive:f'),
@@ -43,6 +47,9 @@ def test_stash(
 
 @pytest.mark.parametrize(('words', 'expected'), [
     (COPY, ExportRequest('name', exports=('oci:d:t',))),
+    ([*COPY, '--sbom', '--sign-by', 'AB12'], ExportRequest(
+        'name', exports=('oci:d:t',), sbom=True, signing=Signing('AB12', None, 'sign-by')
+    )),
     (
         [*COPY, '--export', 'docker://h/n', '--tag=v2', '--tls-verify=false'],
         ExportRequest(
