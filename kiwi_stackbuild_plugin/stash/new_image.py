@@ -86,16 +86,20 @@ def _import(
 ) -> Tuple[str, str]:
     image_id = add_image(layout, config, base_layers, layer, annotations)
     reference = f'oci:{layout}:{REFERENCE}'
+    local.refuse_damage(config['rootfs']['diff_ids'], 'what the storage has of the stash')
     log.info('Importing into the storage of podman')
     digest = local.add_image(
         space, reference, image_id, blob=layer.path if layer else None,
         # made at this moment, unless a moment is given
-        is_new=not os.environ.get('SOURCE_DATE_EPOCH')
+        is_new=not os.environ.get('SOURCE_DATE_EPOCH'),
+        layers=[layer.diff_id] if layer else ()
     )
     if layer and layer.is_packed:
         # again with another manifest: the storage has all layers
         add_image(layout, config, base_layers, layer, annotations, unpacked=True)
-        digest = local.add_image(space, reference, image_id, is_new=True)
+        digest = local.add_image(
+            space, reference, image_id, is_new=True, layers=[layer.diff_id]
+        )
     return image_id, digest
 
 

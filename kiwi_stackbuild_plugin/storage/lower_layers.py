@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import List
+from typing import List, Sequence
 
+from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.host.workspace import IMAGE, Workspace
 from kiwi_stackbuild_plugin.image.image import (
     Document, ImageInfo, container_layers, fit_history, stored_layers
 )
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.layer.blob import TAR_TYPE
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import read_config, read_manifest
+from kiwi_stackbuild_plugin.storage.removal import remove_image
 
 
 def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
@@ -62,6 +65,33 @@ def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
     add_image(layout, config, layers, None, {})
     local.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
+
+
+def remove_chain(space: Workspace, diff_ids: Sequence[str]) -> None:
+    """Remove a layer that no image has, with those below it that none has.
+
+    The tools remove images only: an image is made of them, and removed.
+
+    :param diff_ids: from the bottom up
+    :raises KiwiStashToolFailed: if they stay
+    """
+    config: Document = {
+        'created': '1970-01-01T00:00:00Z', 'architecture': 'amd64', 'os': 'linux',
+        'author': f'kiwi-stackbuild {os.path.basename(space.path)} {diff_ids[-1]}',
+        'rootfs': {'type': 'layers', 'diff_ids': list(diff_ids)}
+    }
+    layers = [
+        {'mediaType': TAR_TYPE, 'digest': diff_id, 'size': 0} for diff_id in diff_ids
+    ]
+    layout = os.path.join(space.path, f'unused-{diff_ids[-1][7:19]}')
+    make_layout(layout)
+    image_id = add_image(layout, config, layers, None, {})
+    space.note(IMAGE, image_id)
+    run_command([
+        'skopeo', 'copy', f'oci:{layout}:{REFERENCE}', f'containers-storage:@{image_id}'
+    ])
+    remove_image(image_id)
+    space.forget(IMAGE, image_id)
 
 
 def _history_of(history: List[Document], count: int) -> List[Document]:

@@ -18,7 +18,7 @@ FUNCTION_LIMIT = 40
 
 #: The rooms of the house; imports go down, and those of one floor do not know each other.
 FLOORS: Tuple[Set[str], ...] = (
-    {'host'}, {'tree'}, {'layer', 'packages'}, {'image'}, {'storage', 'description'},
+    {'host'}, {'tree'}, {'layer', 'packages', 'graph'}, {'image'}, {'storage', 'description'},
     {'stash', 'stackbuild'}, {'tasks'},
 )
 LEVEL: Dict[str, int] = {
