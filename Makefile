@@ -57,7 +57,7 @@ vm: setup  ## From a container to a booting machine
 	@tools/system-packages vm
 	@.venv/bin/python test/vm/run.py $(ARGS)
 
-soak: setup  ## A thousand kills, ten minutes of fuzzing
+soak: setup  ## A thousand kills, 500 power cuts, ten minutes of fuzzing
 	@test/soak/run $(ARGS)
 
 fleet: setup  ## Many roots from one base

@@ -69,6 +69,9 @@ def group_class() -> Any:
                 ctx.allow_interspersed_args = False
                 if '--' in args:
                     args[args.index('--')] = 'kiwi'
+            if ctx.info_name == 'stash_list':
+                # an option with a value, or without one
+                args = ['--check=1/1' if word == '--check' else word for word in args]
             return list(super().parse_args(ctx, args))
 
     return PluginGroup
@@ -257,6 +260,7 @@ def make_stash_list() -> 'typer.Typer':
             typer.Argument(metavar=told.metavar, help=told.text)
         ] = None,
         form: Annotated[Optional[str], option(usage, '--format')] = None,
+        check: Annotated[Optional[str], option(usage, '--check')] = None,
         diff: Annotated[Optional[str], option(usage, '--diff')] = None,
         remote: Annotated[Optional[str], option(usage, '--remote')] = None,
         authfile: Annotated[Optional[str], option(usage, '--authfile')] = None,

@@ -87,7 +87,7 @@ if words[0] == 'untag':
 if words[0] == 'ps':
     end(''.join(one + '\\n' for one in state['containers']))
 if words[0] == 'info':
-    end(state['graph_root'] + '\\n')
+    end('overlay ' + state['graph_root'] + '\\n')
 if words[0] == 'pull':
     end('Trying to pull\\n' + state['remote'][words[-1]]['id'] + '\\n')
 if words[0] == 'search':
@@ -152,9 +152,10 @@ class FakeStorage:
         self.home = home
         (home / 'bin').mkdir(parents=True)
         (home / 'calls').touch()
+        (home / 'graph/overlay-images').mkdir(parents=True)
         self._write({
             'images': [], 'remote': {}, 'failing': [], 'mounts': {}, 'pushed': [],
-            'containers': [], 'graph_root': '/graph',
+            'containers': [], 'graph_root': str(home / 'graph'),
             # listed, and gone when they are asked for
             'ghosts': []
         })

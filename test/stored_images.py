@@ -78,7 +78,8 @@ elif args[0] == 'search':
         for name in one['RepoTags']:
             print(name.rpartition(':')[0])
 elif args[0] == 'info':
-    print(S)
+    os.makedirs(S + '/overlay-images', exist_ok=True)
+    print('overlay', S)
 '''
 _SKOPEO = '''
 def blob(layout, digest):

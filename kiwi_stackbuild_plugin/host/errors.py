@@ -42,6 +42,10 @@ class KiwiStashVerifyFailed(KiwiStackBuildError):
     """What was stored is not what is in the tree (with --verify)."""
 
 
+class KiwiStashDamaged(KiwiStackBuildError):
+    """What is stored is not what was recorded of it."""
+
+
 class KiwiStashDescriptionInvalid(KiwiStackBuildError):
     """An image description is missing, unreadable or does not fit."""
 

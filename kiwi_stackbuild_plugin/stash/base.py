@@ -77,12 +77,20 @@ def resolve_base(
         moment = _recorded_moment(root_fd, info, now)
         return Base(info, 'as asked for', moment)
     base = (
-        _base_of_origin(root_fd, now)
-        or _base_of_import(sources.space, root_fd)
-        or _base_of_name(name)
+        _unless_damaged(_base_of_origin(root_fd, now))
+        or _unless_damaged(_base_of_import(sources.space, root_fd))
+        or _unless_damaged(_base_of_name(name))
     )
     if base is not None:
         warn_of_labels(base.info)
+    return base
+
+
+def _unless_damaged(base: Optional[Base]) -> Optional[Base]:
+    damage = local.damage_of(base.info.layers) if base else ''
+    if base and damage:
+        log.warning('%s is no base: %s', base.info.display_name, damage)
+        return None
     return base
 
 

@@ -20,9 +20,8 @@ from kiwi_stackbuild_plugin.image.artifacts import (
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.image.reference import parse_reference
 from kiwi_stackbuild_plugin.stash.chain import (
-    ChainLink, chain_document, format_chain, read_chain
+    LayerReader, ChainLink, chain_document, format_chain, read_chain
 )
-from kiwi_stackbuild_plugin.stash.layers import LayerReader
 from kiwi_stackbuild_plugin.stash.sbom import kept_documents
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.access import Access

@@ -2,9 +2,10 @@
 """Manifest and config of stored images, as skopeo prints them."""
 from __future__ import annotations
 
+import hashlib
 from typing import List, Sequence, Tuple
 
-from kiwi_stackbuild_plugin.host.command import RunningCommand, run_command
+from kiwi_stackbuild_plugin.host.command import RunningCommand, reason_of, run_command
 from kiwi_stackbuild_plugin.image.image import Document, ImageInfo
 from kiwi_stackbuild_plugin.storage.parsing import parse_config, parse_manifest
 
@@ -50,6 +51,18 @@ def read_config(image_id: str) -> Document:
     """Return the config of a stored image."""
     text = run_command(_inspection(_CONFIG, image_id)).stdout
     return parse_config(text, image_id[:12])
+
+
+def config_damage(image_id: str) -> str:
+    """Return what is wrong with the config of a stored image, '' for nothing.
+
+    The image ID is its digest.
+    """
+    result = run_command(_inspection(_CONFIG, image_id), check=False)
+    if result.returncode:
+        return reason_of(result)
+    text = result.stdout.encode('utf-8', 'surrogateescape')
+    return '' if hashlib.sha256(text).hexdigest() == image_id else 'not what its digest says'
 
 
 def _inspection(options: Sequence[str], image_id: str) -> List[str]:

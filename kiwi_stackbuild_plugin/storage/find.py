@@ -22,7 +22,9 @@ from kiwi_stackbuild_plugin.image.reference import (
 )
 from kiwi_stackbuild_plugin.layer.extras import is_sound
 from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
-from kiwi_stackbuild_plugin.storage.local import LOCAL, find_image, list_stashes, name_image
+from kiwi_stackbuild_plugin.storage.local import (
+    LOCAL, find_image, list_stashes, name_image, refuse_damage
+)
 from kiwi_stackbuild_plugin.storage.registry import (
     Offer, copy_in, inspect_offer, pull_image, wanted_architecture
 )
@@ -75,6 +77,7 @@ def find(text: str, option: str, sources: Sources) -> ImageInfo:
         else _find_named(reference, option, sources.policy)
     )
     check_age(info, text, sources.policy)
+    refuse_damage(info.layers, f'{option} {text}')
     warn_of_labels(info)
     if info.lossy_storage and len(info.layers) > 1 and not (
         info.told.all_xattrs and is_own_stash(info)
@@ -163,7 +166,7 @@ def fetch_named(name: str, policy: Policy, default: str = 'missing') -> ImageInf
         return present
     _check_offer(name, offer, policy)
     log.info('Pulling %s', name)
-    return _known(pull_image(f'docker://{name}', policy.access), name)
+    return _known(pull_image(f'docker://{name}', policy.access, offer), name)
 
 
 def fetch_short(name: str, policy: Policy) -> ImageInfo:

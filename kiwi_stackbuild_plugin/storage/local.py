@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Iterator, List, Optional, Sequence, Tuple
 
+from kiwi_stackbuild_plugin.graph.notes import (
+    DAMAGED, UNFINISHED, forget_import, marked_layers, note_import
+)
+from kiwi_stackbuild_plugin.graph.records import GraphRoot
 from kiwi_stackbuild_plugin.host.command import (
     last_line, reason_of, require_tools, run_command
 )
-from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid, KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.durable import sync_directory, sync_filesystem
+from kiwi_stackbuild_plugin.host.errors import (
+    KiwiStashArgumentInvalid, KiwiStashDamaged, KiwiStashToolFailed
+)
 from kiwi_stackbuild_plugin.host.locks import in_use, unless_in_use
 from kiwi_stackbuild_plugin.host.workspace import IMAGE, MOUNT, Workspace
 from kiwi_stackbuild_plugin.image import labels
@@ -32,6 +40,11 @@ _UNMOUNTABLE = (
     ('layer not known', 'podman mounts nothing out of a read-only store '
      '(additionalimagestores): pull it with a storage.conf that does not name that store')
 )
+#: what is known of layers that must not be built on
+_MARKED = {
+    DAMAGED: 'damaged, as stash_list --check has found',
+    UNFINISHED: 'left by an import that did not end'
+}
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
@@ -52,6 +65,19 @@ def require_storage_tools() -> None:
 def storage_key() -> str:
     """Return what tells this storage from another one of the same machine."""
     return os.environ.get('CONTAINERS_STORAGE_CONF', '')
+
+
+def graph_root() -> GraphRoot:
+    """Return where this storage is; podman is asked once."""
+    return _graph_root(storage_key())
+
+
+@lru_cache
+def _graph_root(key: str) -> GraphRoot:
+    driver, _, path = run_command([
+        'podman', 'info', '--format', '{{.Store.GraphDriverName}} {{.Store.GraphRoot}}'
+    ]).stdout.rstrip('\n').partition(' ')
+    return GraphRoot(path, driver)
 
 
 def network_timeout() -> float:
@@ -200,7 +226,7 @@ def add_image(
     space: Workspace, layout: str, image_id: str,
     platform: Sequence[str] = (), options: Sequence[str] = (),
     timeout: Optional[float] = None, blob: Optional[str] = None,
-    is_new: bool = False
+    is_new: bool = False, layers: Sequence[str] = ()
 ) -> str:
     """Bring the image of a layout into the storage, without a name.
 
@@ -214,12 +240,14 @@ def add_image(
     :param timeout: seconds, None for no limit
     :param blob: file of the layout that is of no use afterwards
     :param is_new: it is known not to be there
+    :param layers: diff IDs of those that may not be there
     :returns: digest of the stored manifest
     """
     there = None if is_new else find_added(space, image_id)
     if there is not None:
         return there.digest
     space.note(IMAGE, image_id)
+    note_import(graph_root(), image_id, layers)
     digest = os.path.join(space.path, 'digest')
     with consumed(blob):
         run_command([
@@ -250,12 +278,47 @@ def keep_added(space: Workspace, info: ImageInfo) -> None:
 def tag_image(space: Workspace, image_id: str, name: str) -> None:
     """Give an image a name; this is what publishes a stash."""
     name_image(image_id, name)
+    forget_import(graph_root(), image_id)
     space.forget(IMAGE, image_id)
 
 
+def damage_of(layers: Sequence[str]) -> str:
+    """Return why nothing must be built on layers, '' if nothing is known.
+
+    :param layers: diff IDs from the bottom up
+    """
+    return '; '.join(
+        f'layer {layer.diff_id.partition(":")[2][:12]} is {_MARKED[why]}'
+        for layer, why in marked_layers(graph_root(), layers) if why in _MARKED
+    )
+
+
+def refuse_damage(layers: Sequence[str], what: str) -> None:
+    """Fail for layers that nothing must be built on.
+
+    :param layers: diff IDs from the bottom up
+    :param what: what would be built on them
+    :raises KiwiStashDamaged: naming the images to be removed
+    """
+    why = damage_of(layers)
+    if why:
+        marked = {layer.diff_id for layer, _ in marked_layers(graph_root(), layers)}
+        images = [info.display_name for info in list_images() if marked & set(info.layers)]
+        raise KiwiStashDamaged(f'{what}: {why}', (
+            f'podman rmi --force {" ".join(images)}, then again' if images else
+            'kiwi-ng system stash_list --check looks again'
+        ))
+
+
 def name_image(image_id: str, name: str) -> None:
-    """Give a stored image one more name."""
+    """Give a stored image one more name, which says that all of it is on the disk.
+
+    podman syncs its lists, not the files of a layer.
+    """
+    graph = graph_root()
+    sync_filesystem(graph.path)
     run_command(['podman', 'tag', image_id, name])
+    sync_directory(graph.of('images'))
 
 
 def unmount_unused(image_id: str) -> bool:
@@ -297,7 +360,6 @@ def longest_path() -> int:
     The storage works with whole paths:
     <graph root>/overlay/<64 digits>/diff/<path in the tree>.
     """
-    result = run_command(['podman', 'info', '--format', '{{.Store.GraphRoot}}'])
     return _PATH_MAX - len(
-        f'{result.stdout.strip()}/overlay//diff/'.encode(errors='surrogateescape')
+        f'{graph_root().path}/overlay//diff/'.encode(errors='surrogateescape')
     ) - 64

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import List, Mapping, Optional, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple
 
+from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
-from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.host.workspace import IMAGE, Workspace
 from kiwi_stackbuild_plugin.image.image import (
     Document, ImageInfo, container_layers, fit_history, stored_layers
 )
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
-from kiwi_stackbuild_plugin.layer.blob import Layer
+from kiwi_stackbuild_plugin.layer.blob import TAR_TYPE, Layer
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import read_config, read_manifest
+from kiwi_stackbuild_plugin.storage.removal import remove_image
 
 
 def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
@@ -76,17 +78,48 @@ def store_on_layers(
     :returns: its ID and its manifest's digest
     """
     image_id = add_image(layout, config, base_layers, layer, annotations)
+    local.refuse_damage(config['rootfs']['diff_ids'], 'what the storage has of the stash')
     reference = f'oci:{layout}:{REFERENCE}'
     digest = local.add_image(
         space, reference, image_id, blob=layer.path if layer else None,
         # made at this moment, unless a moment is given
-        is_new=not os.environ.get('SOURCE_DATE_EPOCH')
+        is_new=not os.environ.get('SOURCE_DATE_EPOCH'),
+        layers=[layer.diff_id] if layer else ()
     )
     if layer and layer.is_packed:
         # again with another manifest: the storage has all layers
         add_image(layout, config, base_layers, layer, annotations, unpacked=True)
-        digest = local.add_image(space, reference, image_id, is_new=True)
+        digest = local.add_image(
+            space, reference, image_id, is_new=True, layers=[layer.diff_id]
+        )
     return image_id, digest
+
+
+def remove_chain(space: Workspace, diff_ids: Sequence[str]) -> None:
+    """Remove a layer that no image has, with those below it that none has.
+
+    The tools remove images only: an image is made of them, and removed.
+
+    :param diff_ids: from the bottom up
+    :raises KiwiStashToolFailed: if they stay
+    """
+    config: Document = {
+        'created': '1970-01-01T00:00:00Z', 'architecture': 'amd64', 'os': 'linux',
+        'author': f'kiwi-stackbuild {os.path.basename(space.path)} {diff_ids[-1]}',
+        'rootfs': {'type': 'layers', 'diff_ids': list(diff_ids)}
+    }
+    layers = [
+        {'mediaType': TAR_TYPE, 'digest': diff_id, 'size': 0} for diff_id in diff_ids
+    ]
+    layout = os.path.join(space.path, f'unused-{diff_ids[-1][7:19]}')
+    make_layout(layout)
+    image_id = add_image(layout, config, layers, None, {})
+    space.note(IMAGE, image_id)
+    run_command([
+        'skopeo', 'copy', f'oci:{layout}:{REFERENCE}', f'containers-storage:@{image_id}'
+    ])
+    remove_image(image_id)
+    space.forget(IMAGE, image_id)
 
 
 def _history_of(history: List[Document], count: int) -> List[Document]:

@@ -14,14 +14,16 @@ from typing import Dict, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
 
+from kiwi_stackbuild_plugin.graph.notes import forget_import, note_import
 from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.host.durable import sync_filesystem
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_architecture
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout
 from kiwi_stackbuild_plugin.image.layout import add_image as add_layout_image
 from kiwi_stackbuild_plugin.storage.access import NOT_SIGNED, Access, Signing
-from kiwi_stackbuild_plugin.storage.local import add_image, network_timeout
+from kiwi_stackbuild_plugin.storage.local import add_image, graph_root, network_timeout
 from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
 from kiwi_stackbuild_plugin.storage.parsing import (
     parse_remote_config, parse_remote_manifest, parse_tags
@@ -41,12 +43,13 @@ _REPOSITORY = re.compile(r'[A-Za-z0-9.:\[\]-]+(?:/[a-z0-9][a-z0-9._-]*)+')
 class Offer:
     """What stands behind a reference, before its layers are fetched.
 
-    created is RFC 3339, architecture as OCI names it.
+    created is RFC 3339, architecture as OCI names it, layers are diff IDs.
     """
 
     image_id: str
     created: str
     architecture: str
+    layers: Tuple[str, ...] = ()
 
 
 def inspect_offer(reference: str, access: Access) -> Offer:
@@ -61,18 +64,24 @@ def inspect_offer(reference: str, access: Access) -> Offer:
     )
     config = parse_remote_config(text, reference)
     return Offer(
-        _digest(text), config.get('created') or '', config.get('architecture') or ''
+        _digest(text), config.get('created') or '', config.get('architecture') or '',
+        tuple(config['rootfs']['diff_ids'])
     )
 
 
-def pull_image(name: str, access: Access) -> str:
+def pull_image(name: str, access: Access, offer: Optional[Offer] = None) -> str:
     """Pull an image from its registry into the storage and return its ID.
 
-    Layers that the storage has are not fetched again.
+    Layers that the storage has are not fetched again. podman names it before
+    its files are on the disk.
 
     :param name: host/name:tag, host/name@digest, or a short name of podman's
+    :param offer: what stands behind the name, if that is known and not stored
     :raises KiwiStashImageNotFound: with the reason the registry gave
     """
+    graph = graph_root()
+    if offer is not None:
+        note_import(graph, offer.image_id, offer.layers, is_pulled=True)
     result = run_command(
         ['podman', 'pull', '--quiet', *_platform('--'), *access.options(), name],
         check=False, timeout=network_timeout()
@@ -80,6 +89,9 @@ def pull_image(name: str, access: Access) -> str:
     if result.returncode:
         reason, hint = explain(result.stderr)
         raise KiwiStashImageNotFound(f'{name}: cannot be pulled: {reason}', hint)
+    sync_filesystem(graph.path)
+    if offer is not None:
+        forget_import(graph, offer.image_id)
     return result.stdout.split()[-1]
 
 
@@ -95,7 +107,7 @@ def copy_in(
     """
     add_image(
         space, reference, offer.image_id, _platform('--override-'),
-        access.options('src-'), network_timeout()
+        access.options('src-'), network_timeout(), layers=offer.layers
     )
     return offer.image_id
 

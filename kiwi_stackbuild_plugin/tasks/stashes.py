@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print the stashes, for the two commands that do."""
 import sys
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 from kiwi.privileges import Privileges
 
@@ -14,11 +14,14 @@ def print_stashes(
 ) -> None:
     """Print the stashes in the storage, or in a registry.
 
-    :param args: the options that have to do with a registry, and --diff
+    :param args: the options that have to do with a registry, --diff and --check
     :param form: json or table; without it a table if we print to a terminal
     :raises KiwiStashArgumentInvalid: for any other form
     """
     form = check_form(form) or ('table' if sys.stdout.isatty() else 'json')
+    if args.get('--check') not in (None, False):
+        _print_check(args['--check'], name, form, args)
+        return
     if args.get('--diff') is not None:
         _print_difference(args['--diff'], name, form, args)
         return
@@ -33,6 +36,31 @@ def print_stashes(
             args['--authfile'], args['--tls-verify'], args['--cert-dir']
         ))
     print_text(format_json(stashes) if form == 'json' else format_table(stashes))
+
+
+def bare_check(usage: Optional[str], words: Sequence[str]) -> str:
+    """Return a usage text in which --check has no value, if it is typed without one."""
+    text = usage or ''
+    return text.replace('--check=<n/m>', '--check') if '--check' in words else text
+
+
+def _print_check(
+    value: Any, name: Optional[str], form: str, args: Mapping[str, Any]
+) -> None:
+    from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+    for option in ('--diff', '--remote'):
+        if args.get(option) is not None:
+            raise KiwiStashArgumentInvalid(
+                f'--check does not go with {option}', 'it reads what is stored here'
+            )
+    from kiwi_stackbuild_plugin.stash.check import (
+        Part, check_document, check_stashes, format_check, parse_part
+    )
+    part = Part() if value is True else parse_part(value)
+    Privileges.check_for_root_permissions()
+    report = check_stashes(name, part)
+    print_text(check_document(report) if form == 'json' else format_check(report))
+    report.raise_damage()
 
 
 def check_form(form: Optional[str]) -> Optional[str]:

@@ -3,6 +3,7 @@
 usage: kiwi-ng system stash_list -h | --help
        kiwi-ng system stash_list help
        kiwi-ng system stash_list [--format=<json|table>]
+           [--check=<n/m>]
            [--diff=<image>]
            [--remote=<URI>]
            [--authfile=<file>]
@@ -24,6 +25,13 @@ options:
     --cert-dir=<directory>
         directory with the CA certificate (*.crt) of a registry, and
         with a client certificate where it wants one
+    --check=<n/m>
+        read the stored stashes again, each layer once, compare with
+        what was recorded of them, and name what is damaged; nothing
+        is built on that any more. Without a value all layers are
+        read, with one slice n of m of them: a slice a day reads all
+        of them in m days. The exit status is 1 if something is
+        damaged
     --diff=<image>
         tell what changed from this image to the one named last. Both
         may be anything that --stash of stackbuild takes, stash or
@@ -42,10 +50,15 @@ options:
         its layers and what each did to the packages. By default all
         are listed. With --diff the image to compare with
 """
+import sys
+
 from kiwi.tasks.base import CliTask
 
 from kiwi_stackbuild_plugin.tasks.output import guard_output, keep_stdout_clean
-from kiwi_stackbuild_plugin.tasks.stashes import print_stashes
+from kiwi_stackbuild_plugin.tasks.stashes import bare_check, print_stashes
+
+# docopt knows options with a value, and options without one
+__doc__ = bare_check(__doc__, sys.argv)
 
 # kiwi reads its configuration, and says so, before there is any task
 keep_stdout_clean()

@@ -9,8 +9,9 @@ import pytest
 
 from kiwi_stackbuild_plugin.packages.changes import PackageChanges
 from kiwi_stackbuild_plugin.packages.database import Package
-from kiwi_stackbuild_plugin.stash.chain import ChainLink, chain_document, format_chain, read_chain
-from kiwi_stackbuild_plugin.stash.layers import LayerContent
+from kiwi_stackbuild_plugin.stash.chain import (
+    ChainLink, LayerContent, chain_document, format_chain, read_chain
+)
 
 ONE, TWO = Package('deb', 'one', 'all', '1'), Package('deb', 'one', 'all', '2')
 CONTENT = LayerContent(

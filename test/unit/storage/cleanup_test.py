@@ -2,6 +2,7 @@
 """What a run did to the storage is undone at its end, or after it was killed."""
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import List
 import pytest
 from fake_storage import FakeStorage
 
+from kiwi_stackbuild_plugin.graph.notes import (
+    UNFINISHED, marked_layers, note_import, read_imports
+)
 from kiwi_stackbuild_plugin.host.command import run_command
-from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDamaged, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.locks import in_use
 from kiwi_stackbuild_plugin.host.workspace import IMAGE, MOUNT, STORAGE, PREFIX
 from kiwi_stackbuild_plugin.storage import cleanup, local
@@ -148,3 +152,71 @@ def test_what_is_used_meanwhile_is_swept_later(storage: FakeStorage, parent: Pat
         assert list(storage.names()) == [IMAGE_ID] and os.listdir(parent)
     cleanup.sweep([str(parent)])
     assert storage.names() == {} and os.listdir(parent) == []
+
+
+@pytest.mark.parametrize(('names', 'is_pulled', 'left'), [
+    ([], False, []), (['localhost/a:1'], False, [IMAGE_ID]),
+    # podman names what it pulls before it is on the disk
+    (['h/a:1'], True, []), ([], True, []),
+])
+def test_import_that_no_run_vouches_for(
+    storage: FakeStorage, parent: Path, names: List[str], is_pulled: bool, left: List[str]
+) -> None:
+    storage.add(IMAGE_ID, *names)
+    note_import(local.graph_root(), IMAGE_ID, ['sha256:1'], is_pulled)
+    cleanup.sweep([str(parent)])
+    assert list(storage.names()) == left
+    assert read_imports(local.graph_root()) == [] and os.listdir(parent) == []
+
+
+def test_imports_of_runs_that_live_are_left_alone(storage: FakeStorage, parent: Path) -> None:
+    storage.add(IMAGE_ID)
+    with cleanup.open_space(str(parent)):
+        note_import(local.graph_root(), IMAGE_ID, ['sha256:1'])
+        cleanup.sweep([str(parent)])
+        assert list(storage.names()) == [IMAGE_ID]
+    assert len(read_imports(local.graph_root())) == 1
+
+
+@pytest.mark.parametrize(('noted', 'others', 'removed'), [
+    (['sha256:2'], [], True), (['sha256:1', 'sha256:2'], [], True),
+    # nothing of ours; or what another run has stored for its image
+    (['sha256:3'], [], False), (['sha256:2'], ['sha256:2'], False),
+])
+def test_layers_without_an_image(
+    storage: FakeStorage, parent: Path, noted: List[str], others: List[str], removed: bool
+) -> None:
+    graph = local.graph_root()
+    (Path(graph.path) / 'overlay-layers').mkdir()
+    Path(graph.of('layers', 'layers.json')).write_text(json.dumps([
+        {'id': '1' * 64, 'diff-digest': 'sha256:1'},
+        {'id': '2' * 64, 'parent': '1' * 64, 'diff-digest': 'sha256:2'}
+    ]))
+    with cleanup.open_space(str(parent)) as space:
+        space.note(IMAGE, IMAGE_ID)
+        note_import(graph, IMAGE_ID, noted)
+        if others:
+            note_import(graph, OTHER, others)
+    assert [note.image_id for note in read_imports(graph)] == ([OTHER] if others else [])
+    assert len(storage.calls('skopeo', 'copy')) == len(storage.calls('skopeo', 'delete')) == removed
+    assert storage.names() == {}
+
+
+def test_import_that_cannot_be_taken_back_is_marked(
+    storage: FakeStorage, parent: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph = local.graph_root()
+    (Path(graph.path) / 'overlay-layers').mkdir()
+    Path(graph.of('layers', 'layers.json')).write_text(json.dumps([
+        {'id': '1' * 64, 'diff-digest': 'sha256:1', 'created': 'then'}
+    ]))
+    storage.add(IMAGE_ID)
+    storage.fail('skopeo delete', 'image is in use by a container\n')
+    note_import(graph, IMAGE_ID, ['sha256:1'])
+    cleanup.sweep([str(parent)])
+    assert 'the next run tries again' in caplog.text
+    assert [why for _, why in marked_layers(graph, ['sha256:1'])] == [UNFINISHED]
+    assert 'left by an import that did not end' in local.damage_of(['sha256:1'])
+    with pytest.raises(KiwiStashDamaged, match='the stash: layer 1 is left by'):
+        local.refuse_damage(['sha256:1'], 'the stash')
+    assert [note.image_id for note in read_imports(graph)] == [IMAGE_ID]

@@ -34,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_reference_offers(storage: FakeStorage) -> None:
     storage.offer('docker://h/a:1', config=CONFIG)
     assert registry.inspect_offer('docker://h/a:1', DEFAULT_ACCESS) == registry.Offer(
-        digest(CONFIG), '2026-01-02T03:04:05Z', 'arm64'
+        digest(CONFIG), '2026-01-02T03:04:05Z', 'arm64', ('sha256:1',)
     )
     bare = config_of([], created=None)
     storage.offer('oci-archive:/x', config=bare)

@@ -10,7 +10,7 @@ import pytest
 
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.stash import layers as module
-from kiwi_stackbuild_plugin.stash.layers import LayerContent, LayerReader
+from kiwi_stackbuild_plugin.stash.chain import LayerContent, LayerReader
 from zoo import write
 
 STATUS = 'var/lib/dpkg/status'
