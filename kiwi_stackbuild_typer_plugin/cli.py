@@ -166,7 +166,10 @@ def check_copy(args: Dict[str, Any]) -> None:
         raise typer.BadParameter(
             '--root is missing, or --export with --container-name'
         )
-    for name in ('--base', '--no-base', '--label', '--strict', '--verify', '--dry-run', '--format'):
+    for name in (
+        '--base', '--no-base', '--label', '--strict', '--verify', '--dry-run', '--format',
+        '--ignore-times', '--clamp-mtime', '--reproducible'
+    ):
         if args[name] not in (None, False, []):
             raise typer.BadParameter(f'{name} needs --root')
 
