@@ -221,7 +221,8 @@ STASH_LIST: List[Case] = [
 USAGE = (
     'stash', 'stash|--root', 'stash|--root=@/root|--nosuch', 'stash|--root=@/root|--tag',
     'stash|--root=@/root|--base=small|--no-base', 'stash|--root=@/root|word',
-    'stash|--list|--root=@/root', 'stackbuild',
+    'stash|--list|--root=@/root', 'stash|--container-name=a|--export=oci:d:t|--clamp-mtime',
+    'stash|--prune|--keep-last=1|--ignore-times', 'stackbuild',
     'stackbuild|--stash=small', f'stackbuild|--stash|{BUILD}',
     f'stackbuild|--stash=small|{BUILD}|--nosuch', 'stash_list|a|b', 'stash_list|--nosuch',
     *([f'stackbuild|--stash=small|{BUILD}|a'] if TYPER else []),
