@@ -18,6 +18,9 @@ from rpm_root import RpmPlan
 from storages import KIWI
 
 MANAGERS = ('apt', 'dnf4', 'zypper')
+#: what kiwi itself makes of a new root: its link to the data base of the build
+#: host, and the parents of its cache, which it mounts there at the same path
+KIWIS_OWN = (' /var/lib/rpm', ' /var/cache', ' /tmp', ' /var/tmp')
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,16 @@ class RealRoot:
         write_description(self.manager, where, *packages, name=name)
         return where / 'config.xml'
 
-    def audit(self, root: Path) -> str:
+    def audit(self, root: Path) -> Sequence[str]:
         """Return what the package manager itself finds wrong in a root of its kind."""
         command = [
             'rpm', '-Va', '--nomtime', '--noconfig'
         ] if self.is_rpm else ['dpkg', '--audit']
-        return subprocess.run(
+        told = subprocess.run(
             ['chroot', root, *command], stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, check=False
-        ).stdout
+        ).stdout.splitlines()
+        return [line for line in told if not line.endswith(KIWIS_OWN)]
 
     def installed(self, root: Path) -> Sequence[str]:
         """Return the packages that a root has, by its own data base."""
@@ -79,12 +83,11 @@ class RealRoot:
 
 
 def write_description(manager: str, where: Path, *packages: str, name: str = 'real') -> None:
-    """Write the description of a root, packed without compression or layers."""
-    kind = (('image', 'tbz'),)
+    """Write the description of a root."""
     if manager == 'apt':
-        debian_root.write_description(str(where), RootPlan(packages, name, kind))
+        debian_root.write_description(str(where), RootPlan(packages, name))
     else:
-        rpm_root.write_description(str(where), RpmPlan(manager, packages, name, kind))
+        rpm_root.write_description(str(where), RpmPlan(manager, packages, name))
 
 
 def pristine_root(manager: str, factory: pytest.TempPathFactory) -> Path:

@@ -32,7 +32,7 @@ class RpmPlan:
     """What to build; without more packages 121 MB with zypper, 169 MB with dnf.
 
     :param manager: one of MANAGERS
-    :param type_attributes: of kiwi's <type>, such as ('image', 'tbz')
+    :param type_attributes: of kiwi's <type>, such as ('image', 'oci')
     """
 
     manager: str

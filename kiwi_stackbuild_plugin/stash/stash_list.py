@@ -20,7 +20,7 @@ from kiwi_stackbuild_plugin.image.artifacts import (
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.image.reference import parse_reference
 from kiwi_stackbuild_plugin.stash.chain import (
-    LayerReader, ChainLink, chain_document, format_chain, read_chain
+    ChainLink, LayerReader, chain_document, format_chain, read_chain
 )
 from kiwi_stackbuild_plugin.stash.sbom import kept_documents
 from kiwi_stackbuild_plugin.storage import local

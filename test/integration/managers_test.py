@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import List
 
-from roots import RealRoot
+import pytest
+from roots import RealRoot, copy_root, write_description
 from storages import KIWI, Storage, image_root
 
 
@@ -43,4 +44,73 @@ def test_main_job(
     assert (root / 'etc/motd').read_text() == '1234\n'
     assert json.loads((root / 'image/stash.json').read_text())['image'] == stash['id']
     assert real.installed(root) == real.installed(real.path)
-    assert real.audit(root) == ''
+    assert real.audit(root) == []
+
+
+def test_same_description_and_a_package(
+    storage: Storage, real: RealRoot, tmp_path: Path, fast: List[str]
+) -> None:
+    """The package is all that is new; its stash on the base is an addition to it."""
+    storage.kiwi('stash', '--root', str(real.path), '--container-name', 'real')
+    description = real.write_description(tmp_path / 'more', real.addition, name='more').parent
+    target = tmp_path / 'target'
+    build(
+        storage, real, target, fast, '--stash', 'real', '--description', str(description)
+    )
+    root = image_root(target)
+    new = set(real.installed(root)) - set(real.installed(real.path))
+    assert set(real.installed(real.path)) <= set(real.installed(root))
+    assert [name for name in new if name.startswith(f'{real.addition}-')]
+    assert (root / 'usr/bin' / real.addition).is_file()
+    assert real.audit(root) == []
+    storage.kiwi('stash', '--root', str(root), '--container-name', 'more')
+    assert storage.stash('more')['layers'] == 2
+    stacked = tmp_path / 'stacked'
+    (real.path / 'etc/motd').write_text('stacked\n')
+    storage.kiwi('stash', '--root', str(real.path), '--container-name', 'motd')
+    said = build(storage, real, stacked, fast, '--stash', 'more', '--stash', 'motd')
+    # the other stash has read its data base, and no more
+    assert 'package database' not in said and 'replaces' not in said
+    assert real.installed(image_root(stacked)) == real.installed(root)
+    assert (image_root(stacked) / 'etc/motd').read_text() == 'stacked\n'
+
+
+def test_extension(
+    storage: Storage, real: RealRoot, tmp_path: Path, fast: List[str]
+) -> None:
+    """What was edited in the tree stays, and only the package is new."""
+    (real.path / 'etc/motd').write_text('edited\n')
+    storage.kiwi('stash', '--root', str(real.path), '--container-name', 'real')
+    (tmp_path / 'short').mkdir()
+    (tmp_path / 'short/config.xml').write_text(
+        '<image stashed="real" name="short"><packages type="image">'
+        f'<package name="{real.addition}"/></packages></image>'
+    )
+    target = tmp_path / 'target'
+    build(storage, real, target, fast, '--description', str(tmp_path / 'short'))
+    root = image_root(target)
+    assert (root / 'etc/motd').read_text() == 'edited\n'
+    assert set(real.installed(real.path)) < set(real.installed(root))
+    assert (root / 'usr/bin' / real.addition).is_file()
+    assert real.audit(root) == []
+
+
+@pytest.mark.parametrize(('stashed', 'described'), [('zypper', 'dnf4'), ('dnf4', 'zypper')])
+def test_the_other_package_manager(
+    storage: Storage, stashed: str, described: str, tmp_path: Path, fast: List[str],
+    tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Kiwi bootstraps the one that is not there; one data base knows all packages."""
+    real = copy_root(stashed, tmp_path_factory, tmp_path / stashed)
+    storage.kiwi('stash', '--root', str(real.path), '--container-name', 'real')
+    write_description(described, tmp_path / 'other', real.addition)
+    target = tmp_path / 'target'
+    said = build(
+        storage, real, target, fast, '--stash', 'real',
+        '--description', str(tmp_path / 'other')
+    )
+    assert f'real:latest has no {described}: kiwi bootstraps into what is there' in said
+    root = image_root(target)
+    assert set(real.installed(real.path)) < set(real.installed(root))
+    assert (root / 'usr/bin' / real.addition).is_file()
+    assert real.audit(root) == []

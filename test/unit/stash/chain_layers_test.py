@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional
 import pytest
 
 from kiwi_stackbuild_plugin.image.image import ImageInfo
-from kiwi_stackbuild_plugin.stash import layers as module
+from kiwi_stackbuild_plugin.stash import chain as module
 from kiwi_stackbuild_plugin.stash.chain import LayerContent, LayerReader
 from zoo import write
 
