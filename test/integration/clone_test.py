@@ -25,7 +25,7 @@ def test_root_tree_shares_blocks_with_the_storage(
     """Of two layers; what the second has removed or replaced is as it left it."""
     (tmp_path / 'temp').mkdir()
     root = make_root(tmp_path / 'root')
-    write(root / 'usr/data', os.urandom(24 * MIB))
+    write(root / 'usr/data', os.urandom(12 * MIB))
     write(root / 'usr/gone/deep/file', b'x')
     write(root / 'usr/anew/old', b'x')
     with disk(tmp_path, kind) as place:
@@ -45,7 +45,7 @@ def test_root_tree_shares_blocks_with_the_storage(
         assert describe(made, BY_KIWI) == describe(root, BY_KIWI)
         for path in (place / 'out').glob('small.*'):
             path.unlink()
-        assert free - free_bytes(place) < 12 * MIB
+        assert free - free_bytes(place) < 6 * MIB
         assert storage.left_overs() == []
 
 
