@@ -5,7 +5,7 @@ Options and texts are those of the usage texts that kiwi up to 10.3 reads.
 On kiwi 11.1 a plugin's group wins over the command of the core of that name.
 """
 import logging
-from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional, Tuple
 
 from kiwi.cli import Cli
 
@@ -180,7 +180,11 @@ def make_stackbuild() -> 'typer.Typer':
 
     @stackbuild.callback()
     def run(
-        target_dir: Annotated[str, option(usage, '--target-dir')],
+        target_dir: Annotated[Optional[str], option(usage, '--target-dir')] = None,
+        matrix: Annotated[Optional[str], option(usage, '--matrix')] = None,
+        only: Annotated[Optional[List[str]], option(usage, '--only')] = None,
+        jobs: Annotated[Optional[str], option(usage, '--jobs')] = None,
+        form: Annotated[Optional[str], option(usage, '--print')] = None,
         stash: Annotated[Optional[List[str]], option(usage, '--stash')] = None,
         description: Annotated[Optional[str], option(usage, '--description')] = None,
         from_registry: Annotated[Optional[str], option(usage, '--from-registry')] = None,
@@ -197,24 +201,39 @@ def make_stackbuild() -> 'typer.Typer':
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False
     ) -> None:
         words.update({
-            '--stash': stash or [], '--target-dir': target_dir,
-            '--description': description, '--from-registry': from_registry,
-            '--pull': pull, '--max-age': max_age, '--authfile': authfile,
-            '--cert-dir': cert_dir, '--tls-verify': tls_verify,
-            '--keep-scripts': keep_scripts, '--dry-run': dry_run,
-            '--root-only': root_only, '--stash-as': stash_as, '--export': export or [],
-            '--if-changed': if_changed
+            '--matrix': matrix, '--only': only or [], '--jobs': jobs, '--print': form,
+            '--stash': stash or [], '--target-dir': target_dir, '--description': description,
+            '--from-registry': from_registry, '--pull': pull, '--max-age': max_age,
+            '--authfile': authfile, '--cert-dir': cert_dir, '--tls-verify': tls_verify,
+            '--keep-scripts': keep_scripts, '--dry-run': dry_run, '--if-changed': if_changed,
+            '--root-only': root_only, '--stash-as': stash_as, '--export': export or []
         })
+        check_matrix(words)
         request('stackbuild', {**words, '<kiwi_args>': []})
 
-    add_kiwi(stackbuild, usage, words)
-    return stackbuild
+    return add_kiwi(stackbuild, usage, words)
+
+
+def check_matrix(args: Dict[str, Any]) -> None:
+    """Check what the usage text of "stackbuild" says about --matrix."""
+    import typer
+    alone = ('--only', '--jobs', '--print')
+    own: Tuple[str, ...] = ('--matrix', '--target-dir', '--if-changed', *alone)
+    if args['--matrix'] is None:
+        if args['--target-dir'] is None:
+            raise typer.BadParameter('--target-dir is missing')
+        own = tuple(name for name in args if name not in alone)
+    for name, value in args.items():
+        if name not in own and value not in (None, False, []):
+            raise typer.BadParameter(
+                f'{name} needs --matrix' if name in alone else f'{name} does not go with --matrix'
+            )
 
 
 def add_kiwi(
     stackbuild: 'typer.Typer', usage: Optional[str], words: Mapping[str, Any]
-) -> None:
-    """Add the command that takes the arguments for kiwi."""
+) -> 'typer.Typer':
+    """Add the command that takes the arguments for kiwi; return the same object."""
     import typer
 
     @stackbuild.command(
@@ -223,6 +242,8 @@ def add_kiwi(
     )
     def kiwi(ctx: typer.Context) -> None:
         request('stackbuild', {**words, '<kiwi_args>': list(ctx.args)})
+
+    return stackbuild
 
 
 def make_stash_list() -> 'typer.Typer':

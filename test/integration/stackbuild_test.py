@@ -30,7 +30,9 @@ def test_rebuild_without_a_description(
     kept = {path: entry for path, entry in before.items() if path in rebuilt}
     assert rebuilt == kept and b'usr/bin/tool2' in rebuilt
     assert image_root(target).stat().st_mode & 0o7777 == 0o711
-    assert sorted(path.name for path in (target / 'build').iterdir()) == ['.stackbuild.json', 'image-root']
+    assert sorted(path.name for path in (target / 'build').iterdir()) == [
+        '.stackbuild.json', 'image-root'
+    ]
 
 
 def test_stash_of_a_rebuilt_root_is_a_delta(
