@@ -5,7 +5,9 @@ Options and texts are those of the usage texts that kiwi up to 10.3 reads.
 On kiwi 11.1 a plugin's group wins over the command of the core of that name.
 """
 import logging
-from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional, Sequence
+from typing import (
+    TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional, Sequence, Tuple
+)
 
 from kiwi.cli import Cli
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger('kiwi')
 
 #: parameters that cannot have the name of their option
-_OPTIONS = {'form': '--format', 'show_list': '--list', 'name': '<name>'}
+_OPTIONS = {'form': '--format', 'show_list': '--list', 'print_as': '--print', 'name': '<name>'}
 #: what else is there in the functions that typer calls
 _NO_OPTION = ('words',)
 
@@ -207,7 +209,11 @@ def make_stackbuild() -> 'typer.Typer':
 
     @stackbuild.callback()
     def run(
-        target_dir: Annotated[str, option(usage, '--target-dir')],
+        target_dir: Annotated[Optional[str], option(usage, '--target-dir')] = None,
+        matrix: Annotated[Optional[str], option(usage, '--matrix')] = None,
+        only: Annotated[Optional[List[str]], option(usage, '--only')] = None,
+        jobs: Annotated[Optional[str], option(usage, '--jobs')] = None,
+        print_as: Annotated[Optional[str], option(usage, '--print')] = None,
         stash: Annotated[Optional[List[str]], option(usage, '--stash')] = None,
         description: Annotated[Optional[str], option(usage, '--description')] = None,
         from_registry: Annotated[Optional[str], option(usage, '--from-registry')] = None,
@@ -226,16 +232,30 @@ def make_stackbuild() -> 'typer.Typer':
         dry_run: Annotated[bool, option(usage, '--dry-run')] = False
     ) -> None:
         words.update(by_option(locals()))
+        check_matrix(words)
         request('stackbuild', {**words, '<kiwi_args>': []})
 
-    add_kiwi(stackbuild, usage, words)
-    return stackbuild
+    return add_kiwi(stackbuild, usage, words)
+
+
+def check_matrix(args: Dict[str, Any]) -> None:
+    """Check what the usage text of "stackbuild" says about --matrix."""
+    import typer
+    alone = ('--only', '--jobs', '--print')
+    own: Tuple[str, ...] = ('--matrix', '--target-dir', '--if-changed', *alone)
+    if args['--matrix'] is None:
+        if args['--target-dir'] is None:
+            raise typer.BadParameter('--target-dir is missing')
+        own = tuple(name for name in args if name not in alone)
+        check_alone(args, own, '{} needs --matrix')
+    else:
+        check_alone(args, own, '{} does not go with --matrix')
 
 
 def add_kiwi(
     stackbuild: 'typer.Typer', usage: Optional[str], words: Mapping[str, Any]
-) -> None:
-    """Add the command that takes the arguments for kiwi."""
+) -> 'typer.Typer':
+    """Add the command that takes the arguments for kiwi; return the same object."""
     import typer
 
     @stackbuild.command(
@@ -244,6 +264,8 @@ def add_kiwi(
     )
     def kiwi(ctx: typer.Context) -> None:
         request('stackbuild', {**words, '<kiwi_args>': list(ctx.args)})
+
+    return stackbuild
 
 
 def make_stash_list() -> 'typer.Typer':

@@ -127,6 +127,48 @@ class RunningCommand:
             _kill_group(self._process)
 
 
+class LoggedCommand:
+    """A command in a session of its own whose output goes to a file.
+
+    :param argv: program and arguments, no secrets (they show in /proc)
+    :param log_file: written anew
+    """
+
+    def __init__(self, argv: Sequence[str], log_file: str) -> None:
+        log.debug('run: %s', ' '.join(argv))
+        try:
+            with open(log_file, 'wb') as out:
+                self._process = subprocess.Popen(
+                    list(argv), stdin=subprocess.DEVNULL, stdout=out,
+                    stderr=subprocess.STDOUT, start_new_session=True,
+                    # two system calls, of a library that is loaded already
+                    preexec_fn=_interrupted_with_parent  # noqa: PLW1509
+                )
+        except OSError as issue:
+            raise KiwiStashToolFailed(
+                f'{argv[0]}: cannot be run: {issue.strerror}'
+            ) from issue
+
+    def poll(self) -> Optional[int]:
+        """Return the exit status, None while it runs."""
+        return self._process.poll()
+
+    def interrupt(self) -> None:
+        """Send what Ctrl-C on a terminal sends, to all of the session."""
+        self._send(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End all of the session by force."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process.poll() is None:
+            try:
+                os.killpg(self._process.pid, number)
+            except ProcessLookupError:
+                pass
+
+
 def remove_tree(path: str) -> None:
     """Remove a directory with all below it, however deep it is.
 
@@ -169,6 +211,13 @@ def _die_with_parent() -> None:
     # ignored by us at our end, or by who started us: a tool would ignore it, too
     _LIBC.signal(signal.SIGTERM, _SIG_DFL)
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _interrupted_with_parent() -> None:
+    """Let kiwi, which takes its mounts back at SIGINT only, get that."""
+    _LIBC.signal(signal.SIGINT, _SIG_DFL)
+    _LIBC.signal(signal.SIGTERM, _SIG_DFL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,12 @@ usage: kiwi-ng system stackbuild -h | --help
            [--if-changed]
            [--dry-run]
            [-- <kiwi_args>...]
+       kiwi-ng system stackbuild --matrix=<file>
+           [--target-dir=<directory>]
+           [--only=<cell>...]
+           [--jobs=<number>]
+           [--print=<json|make|gitlab|github>]
+           [--if-changed]
        kiwi-ng system stackbuild help
 
 commands:
@@ -60,12 +66,18 @@ options:
         build only if something that goes into the result changed, or
         the result of the last run is gone, and say what; replace that
         result. Where nothing changed the exit status is 0 at once
+    --jobs=<number>
+        with --matrix: run so many cells at a time. By default one for
+        each processor
     --keep-scripts
         with a description that extends that of the stash, run the
         scripts of the stash such as config.sh too, before those of
         the description. By default they are not run again, but for
         those that work on the image being made (images.sh, disk.sh,
         pre_disk_sync.sh) and that the description does not replace
+    --matrix=<file>
+        build all cells of a matrix, a file in YAML or JSON. Each is a
+        stackbuild of its own, with a log beside its target directory
     --max-age=<age>
         refuse stashes that were made longer ago than so many
         minutes (30m), hours (12h), days (7d) or weeks (2w). A stored
@@ -76,6 +88,12 @@ options:
         contradict one another: two versions of one package, a file of
         two packages, two package managers. By default the data base
         is that of the later stash, and what it does not know is named
+    --only=<cell>
+        with --matrix: only this cell and those that it needs. This
+        option can be specified multiple times
+    --print=<json|make|gitlab|github>
+        with --matrix: build nothing, print the cells for a CI matrix,
+        as a Makefile, a child pipeline or a workflow
     --pull=<missing|always|never|newer>
         when to ask a registry. missing: for what is not stored, the
         default. always: each time, the default with --from-registry.
@@ -95,7 +113,8 @@ options:
         stash the finished root tree in the same run, as a change of
         the stash it was built from. The tag is latest unless given
     --target-dir=<directory>
-        the target directory to store the system image file(s)
+        the target directory to store the system image file(s). Each
+        cell of a matrix has a directory of its name in it
     --tls-verify=<true|false>
         ask registries for TLS with a valid certificate. By default
         as the tools are configured, which is true
@@ -104,6 +123,7 @@ options:
         create where no description is given. With --root-only for
         kiwi-ng system prepare
 """
+import re
 from typing import TYPE_CHECKING, Any, Mapping, Tuple
 
 from kiwi.privileges import Privileges
@@ -136,6 +156,9 @@ def stackbuild_command(
         show_manual('kiwi::system::stackbuild', __doc__)
         return
     Privileges.check_for_root_permissions()
+    if args.get('--matrix') is not None:
+        _matrix(args, global_args)
+        return
     words = tuple(args['<kiwi_args>'] or ())
     if words and args.get('--') is False:
         # docopt takes both parts of "[-- <kiwi_args>...]" for optional
@@ -146,6 +169,27 @@ def stackbuild_command(
         )
     from kiwi_stackbuild_plugin.runs.one_run import run_stackbuild
     text = run_stackbuild(_request(args, words, global_args))
+    if text:
+        print_text(text)
+
+
+def _matrix(args: Mapping[str, Any], global_args: Mapping[str, Any]) -> None:
+    from kiwi_stackbuild_plugin.runs.cells import OptionKinds
+    from kiwi_stackbuild_plugin.runs.matrix import MatrixRequest, run_matrix
+    # the usage text is the one place where options are written down
+    pattern = (__doc__ or '').partition('\n       kiwi-ng system stackbuild --matrix')[0]
+    found = re.findall(r'\[--([a-z-]+)(=<[^>]*>)?(\.\.\.)?\]', pattern)
+    offered = [one for one in found if one[0] not in ('dry-run', 'if-changed')]
+    text = run_matrix(MatrixRequest(
+        args['--matrix'],
+        OptionKinds(
+            tuple(name for name, value, _ in offered if not value),
+            tuple(name for name, value, more in offered if value and not more),
+            tuple(name for name, _, more in offered if more)
+        ),
+        args['--target-dir'], tuple(dict.fromkeys(args['--only'] or ())), args['--jobs'],
+        args['--print'], bool(args['--if-changed']), dict(global_args)
+    ))
     if text:
         print_text(text)
 

@@ -8,6 +8,7 @@ from typing import Any, Callable, List, Tuple
 import pytest
 from kiwi.cli import Cli
 
+from kiwi_stackbuild_plugin.runs.matrix import MatrixRequest
 from kiwi_stackbuild_plugin.stackbuild.plan import StackbuildRequest
 from kiwi_stackbuild_plugin.storage.access import Access
 
@@ -147,3 +148,41 @@ def test_what_a_dry_run_says_is_printed(
     )
     assert kiwi_ng('system', 'stackbuild', '--target-dir=/t', '--dry-run') == 0
     assert capsys.readouterr().out.splitlines()[-1] == 'a\\x1bb'
+
+
+@pytest.mark.parametrize(('words', 'expected'), [
+    ([], (None, (), None, None, False)),
+    (['--target-dir=/t', '--only=a', '--only', 'b', '--jobs=3', '--if-changed'],
+     ('/t', ('a', 'b'), '3', None, True)),
+    (['--print=make'], (None, (), None, 'make', False)),
+])
+def test_matrix(
+    kiwi_ng: Kiwi, words: List[str], expected: Tuple[Any, ...],
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests: List[MatrixRequest] = []
+    monkeypatch.setattr(
+        'kiwi_stackbuild_plugin.runs.matrix.run_matrix', requests.append
+    )
+    assert kiwi_ng('--type=oci', 'system', 'stackbuild', '--matrix=m.yaml', *words) == 0
+    made, = requests
+    assert (made.target_dir, made.only, made.jobs, made.form, made.if_changed) == expected
+    assert made.file == 'm.yaml' and made.global_args['--type'] == 'oci'
+    assert {'root-only', 'keep-scripts'} <= set(made.kinds.flags)
+    assert {'description', 'stash-as', 'pull'} <= set(made.kinds.single)
+    assert {'stash', 'export'} == set(made.kinds.repeated)
+    assert not {'dry-run', 'if-changed', 'matrix', 'target-dir'} & {
+        *made.kinds.flags, *made.kinds.single
+    }
+
+
+@pytest.mark.parametrize('words', [
+    ['--stash=a'], ['--matrix=m', '--stash=a'], ['--matrix=m', '--dry-run'],
+    ['--target-dir=/t', '--stash=a', '--only=b'], ['--target-dir=/t', '--print=make'],
+])
+def test_what_does_not_go_together(
+    kiwi_ng: Kiwi, requests: List[Any], words: List[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('kiwi_stackbuild_plugin.runs.matrix.run_matrix', requests.append)
+    assert kiwi_ng('system', 'stackbuild', *words) != 0
+    assert requests == []
