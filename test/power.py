@@ -61,7 +61,7 @@ class Disk:
 
     def switch_on(self, copy: Path) -> None:
         """Go on with what the disk had at a cut; a boot has emptied /run."""
-        self._unmount()
+        self._unmount(self.place)
         os.replace(copy, self._current)
         self._mount()
         for run in self.place.glob('storage/run'):
@@ -71,23 +71,26 @@ class Disk:
         """Bring all to the disk."""
         _run('sync', '--file-system', self.place)
 
-    def _unmount(self) -> None:
-        """Take away what is mounted on the disk, and the disk."""
-        deadline = time.monotonic() + 10
-        while os.path.ismount(self.place):
-            points = [*mounts_below(self.place), str(self.place)]
+    @staticmethod
+    def _unmount(place: Path) -> None:
+        """Take away what is mounted on a disk, and the disk.
+
+        The kernel lets go of a loop device, and of its file, a little later.
+        """
+        deadline = time.monotonic() + 30
+        while os.path.ismount(place):
+            points = [*mounts_below(place), str(place)]
             deepest = max(points, key=len)
             if subprocess.run(
                 ['umount', deepest], check=False, stderr=subprocess.DEVNULL
             ).returncode:
-                assert time.monotonic() < deadline, (points, processes_in(str(self.place)))
+                assert time.monotonic() < deadline, (points, processes_in(str(place)))
                 time.sleep(0.1)
 
     def close(self) -> None:
         """Take it away."""
-        if os.path.ismount(self.place):
-            self._unmount()
-        _run('umount', self._outer)
+        self._unmount(self.place)
+        self._unmount(self._outer)
         self._file.unlink()
 
 
