@@ -43,6 +43,7 @@ class Disk:
         self.outside = place / 'outside'
         self._outer, self._file = place / 'outer', place / 'outer.img'
         self._current = self._outer / 'disk.img'
+        self._kind = kind
         for directory in (self.place, self._outer, self.outside):
             directory.mkdir(parents=True)
         _make(self._file, 'xfs', 4 << 30)
@@ -51,7 +52,9 @@ class Disk:
         self._mount()
 
     def _mount(self) -> None:
-        _run('mount', '-o', 'loop', self._current, self.place)
+        # the one before may live on for a while, in a mount namespace of others
+        options = 'loop,nouuid' if self._kind == 'xfs' else 'loop'
+        _run('mount', '-o', options, self._current, self.place)
 
     def cut(self) -> Path:
         """Return what the disk has in this moment; work goes on."""
