@@ -43,6 +43,7 @@ class Disk:
         self.outside = place / 'outside'
         self._outer, self._file = place / 'outer', place / 'outer.img'
         self._current = self._outer / 'disk.img'
+        self._kind = kind
         for directory in (self.place, self._outer, self.outside):
             directory.mkdir(parents=True)
         _make(self._file, 'xfs', 4 << 30)
@@ -51,7 +52,9 @@ class Disk:
         self._mount()
 
     def _mount(self) -> None:
-        _run('mount', '-o', 'loop', self._current, self.place)
+        # the one before may live on for a while, in a mount namespace of others
+        options = 'loop,nouuid' if self._kind == 'xfs' else 'loop'
+        _run('mount', '-o', options, self._current, self.place)
 
     def cut(self) -> Path:
         """Return what the disk has in this moment; work goes on."""
@@ -61,7 +64,7 @@ class Disk:
 
     def switch_on(self, copy: Path) -> None:
         """Go on with what the disk had at a cut; a boot has emptied /run."""
-        self._unmount()
+        self._unmount(self.place)
         os.replace(copy, self._current)
         self._mount()
         for run in self.place.glob('storage/run'):
@@ -71,23 +74,26 @@ class Disk:
         """Bring all to the disk."""
         _run('sync', '--file-system', self.place)
 
-    def _unmount(self) -> None:
-        """Take away what is mounted on the disk, and the disk."""
-        deadline = time.monotonic() + 10
-        while os.path.ismount(self.place):
-            points = [*mounts_below(self.place), str(self.place)]
+    @staticmethod
+    def _unmount(place: Path) -> None:
+        """Take away what is mounted on a disk, and the disk.
+
+        The kernel lets go of a loop device, and of its file, a little later.
+        """
+        deadline = time.monotonic() + 30
+        while os.path.ismount(place):
+            points = [*mounts_below(place), str(place)]
             deepest = max(points, key=len)
             if subprocess.run(
                 ['umount', deepest], check=False, stderr=subprocess.DEVNULL
             ).returncode:
-                assert time.monotonic() < deadline, (points, processes_in(str(self.place)))
+                assert time.monotonic() < deadline, (points, processes_in(str(place)))
                 time.sleep(0.1)
 
     def close(self) -> None:
         """Take it away."""
-        if os.path.ismount(self.place):
-            self._unmount()
-        _run('umount', self._outer)
+        self._unmount(self.place)
+        self._unmount(self._outer)
         self._file.unlink()
 
 
