@@ -34,14 +34,18 @@ def cache_directory() -> str:
 
 
 def prepare_debian(name: str, kiwi: str, cache: str) -> str:
-    """Return the Debian root of that name, built with kiwi at first use."""
+    """Return the Debian root of that name, built with kiwi at first use.
+
+    :param name: one of DEBIAN; with "-" and a word it is prepared once more
+    """
     root = f'{cache}/trees/{name}/image-root'
     if os.path.isdir(root):
         return root
     sys.path.insert(0, str(REPOSITORY / 'tools'))
     from debian_root import RootPlan, prepare_root
     os.makedirs(os.path.dirname(root), exist_ok=True)
-    plan = RootPlan(packages=DEBIAN[name], name=f'bench-{name.lower()}')
+    description = name.partition('-')[0]
+    plan = RootPlan(packages=DEBIAN[description], name=f'bench-{description.lower()}')
     staged = f'{cache}/trees/{name}/image-root.part'
     shutil.rmtree(staged, ignore_errors=True)
     prepare_root(staged, plan, kiwi)
