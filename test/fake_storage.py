@@ -86,6 +86,8 @@ if words[0] == 'untag':
     end()
 if words[0] == 'ps':
     end(''.join(one + '\\n' for one in state['containers']))
+if words[:3] == ['--log-level=debug', 'image', 'exists']:
+    end('', state['log'], 1)
 if words[0] == 'info':
     end('overlay ' + state['graph_root'] + '\\n')
 if words[0] == 'pull':
@@ -157,7 +159,9 @@ class FakeStorage:
             'images': [], 'remote': {}, 'failing': [], 'mounts': {}, 'pushed': [],
             'containers': [], 'graph_root': str(home / 'graph'),
             # listed, and gone when they are asked for
-            'ghosts': []
+            'ghosts': [],
+            # what podman says of itself as it opens its storage
+            'log': ''
         })
         for tool, text in (('podman', PODMAN), ('skopeo', SKOPEO)):
             program = home / 'bin' / tool

@@ -48,6 +48,8 @@ _MARKED = {
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
+#: a name of no image
+_NOTHING = f'{LOCAL}/kiwi-stackbuild-nothing'
 #: less the terminating zero
 _PATH_MAX = 4095
 
@@ -74,10 +76,31 @@ def graph_root() -> GraphRoot:
 
 @lru_cache
 def _graph_root(key: str) -> GraphRoot:
+    told = _told_graph_root(run_command(
+        ['podman', '--log-level=debug', 'image', 'exists', _NOTHING], check=False
+    ).stderr)
+    if told is not None and os.path.isdir(told.of('images')):
+        return told
     driver, _, path = run_command([
         'podman', 'info', '--format', '{{.Store.GraphDriverName}} {{.Store.GraphRoot}}'
     ]).stdout.rstrip('\n').partition(' ')
     return GraphRoot(path, driver)
+
+
+def _told_graph_root(log: str) -> Optional[GraphRoot]:
+    """Find it in what podman says as it opens its storage, None if it is not there.
+
+    "podman info" takes half a second: it asks for the packages of other programs.
+    """
+    found = [re.search(f' msg="{words}(.+)"$', log, re.MULTILINE) for words in (
+        'Using graph root ', 'Using graph driver ',
+        # where storage.conf names none
+        r'\[graphdriver\] using prior storage driver: '
+    )]
+    path, *drivers = [one[1] if one else '' for one in found]
+    driver = drivers[0] or drivers[1]
+    # a backslash: Go has quoted something
+    return GraphRoot(path, driver) if path and driver and '\\' not in path + driver else None
 
 
 def network_timeout() -> float:

@@ -18,6 +18,7 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid
 )
 from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.stackbuild.container import NO_PLAN
 from kiwi_stackbuild_plugin.stackbuild.plan import (
     BuildPlan, Given, StackbuildRequest, make_plan, read_given
 )
@@ -192,3 +193,22 @@ def test_text_names_conflicts_and_nothing_a_terminal_acts_on(
     text = planned(request_, [step, top], tmp_path / 'work').text
     assert text.count('conflict: etc/') == 10 and '\x1b' not in text
     assert 'lib goes to usr/lib' in text
+
+
+@pytest.mark.parametrize('text', [EXTENSION, CONFIG.format(schema='7.4', name='x'), None])
+@pytest.mark.parametrize('tool', ['stash', 'umoci', None])
+def test_of_a_root_alone_nothing_is_said_of_containers(
+    tmp_path: Path, request_: StackbuildRequest, step: Step, text: Any, tool: Any,
+    caplog: pytest.LogCaptureFixture
+) -> None:
+    """But that the tool is of no use: a stash of 120 layers would be a reason to warn."""
+    full = replace(step, image=replace(step.image, layers=(f'sha256:{"a" * 64}',) * 120))
+    plan = planned(replace(
+        request_, description=text and beside(tmp_path, text), container_tool=tool,
+        root_only=True
+    ), [full], tmp_path / 'work')
+    assert plan.container == NO_PLAN and 'Container:' not in plan.text
+    told = [line for line in caplog.messages if 'ontainer' in line]
+    assert told == ([
+        f'--container-tool={tool}: with --root-only no container is made'
+    ] if tool else [])
