@@ -264,7 +264,7 @@ def cut_imports(cuts: PowerCuts, count: int) -> int:
         assert cuts.content('localhost/keep') == kept
         if not built.exists() or (target / 'build/.image-root.unfinished').exists():
             cuts.storage.kiwi(*words)
-        assert os.listdir(target / 'build') == ['image-root']
+        assert 'image-root' in os.listdir(target / 'build')
         cuts.check_nothing_left()
     return ended
 

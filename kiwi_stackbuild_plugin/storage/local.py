@@ -81,9 +81,14 @@ def _graph_root(key: str) -> GraphRoot:
     ).stderr)
     if told is not None and os.path.isdir(told.of('images')):
         return told
-    driver, _, path = run_command([
+    result = run_command([
         'podman', 'info', '--format', '{{.Store.GraphDriverName}} {{.Store.GraphRoot}}'
-    ]).stdout.rstrip('\n').partition(' ')
+    ], check=False)
+    if result.returncode:
+        raise KiwiStashToolFailed(
+            f'podman cannot read its storage: {last_line(result.stderr)}'
+        )
+    driver, _, path = result.stdout.rstrip('\n').partition(' ')
     return GraphRoot(path, driver)
 
 

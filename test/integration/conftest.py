@@ -8,7 +8,7 @@ from typing import Iterator, List
 
 import pytest
 from registries import Registry
-from roots import MANAGERS, RealRoot, copy_root
+from roots import MANAGERS, RealRoot, copy_root, package_cache
 from runtime_config import write_fast_config
 from storages import Storage, remove_storage
 from trees import make_root
@@ -55,7 +55,8 @@ def real(
 @pytest.fixture
 def fast(tmp_path: Path) -> List[str]:
     """Give the global options for a kiwi that compresses fast."""
-    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml'))]
+    # packages of one process: tests beside this one fetch theirs at the same time
+    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml')), package_cache()]
 
 
 @pytest.fixture
