@@ -85,9 +85,7 @@ def _graph_root(key: str) -> GraphRoot:
         'podman', 'info', '--format', '{{.Store.GraphDriverName}} {{.Store.GraphRoot}}'
     ], check=False)
     if result.returncode:
-        raise KiwiStashToolFailed(
-            f'podman cannot read its storage: {last_line(result.stderr)}'
-        )
+        raise _unreadable(result.stderr)
     driver, _, path = result.stdout.rstrip('\n').partition(' ')
     return GraphRoot(path, driver)
 
@@ -136,9 +134,7 @@ def find_image(name: str) -> Optional[ImageInfo]:
         return parse_infos(result.stdout)[0]
     if _is_unknown(result.stderr):
         return None
-    raise KiwiStashToolFailed(
-        f'podman cannot read its storage: {last_line(result.stderr)}'
-    )
+    raise _unreadable(result.stderr)
 
 
 def list_stashes(repository: Optional[str] = None) -> List[ImageInfo]:
@@ -160,9 +156,7 @@ def list_images(*options: str, repository: Optional[str] = None) -> List[ImageIn
         '{{.ID}} {{.Repository}}', *options
     ], check=False)
     if found.returncode:
-        raise KiwiStashToolFailed(
-            f'podman cannot read its storage: {last_line(found.stderr)}'
-        )
+        raise _unreadable(found.stderr)
     rows = [line.partition(' ') for line in found.stdout.splitlines()]
     ids = list(dict.fromkeys(
         image_id for image_id, _, name in rows if repository in (None, name)
@@ -171,9 +165,7 @@ def list_images(*options: str, repository: Optional[str] = None) -> List[ImageIn
         return []
     result = run_command(['podman', 'image', 'inspect', '--', *ids], check=False)
     if result.returncode and not _is_unknown(result.stderr):
-        raise KiwiStashToolFailed(
-            f'podman cannot read its storage: {last_line(result.stderr)}'
-        )
+        raise _unreadable(result.stderr)
     # another run may have removed one since
     return parse_infos(result.stdout)
 
@@ -183,6 +175,10 @@ def split_name(full_name: str) -> Tuple[str, str]:
     name, _, tag = full_name.rpartition(':')
     prefix = f'{LOCAL}/'
     return name[len(prefix):] if name.startswith(prefix) else name, tag
+
+
+def _unreadable(stderr: str) -> KiwiStashToolFailed:
+    return KiwiStashToolFailed(f'podman cannot read its storage: {last_line(stderr)}')
 
 
 def _is_unknown(stderr: str) -> bool:
