@@ -21,11 +21,14 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    """Give an empty storage of its own; the test must leave nothing behind."""
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """Give an empty storage of its own; the test must leave nothing behind.
+
+    A test may choose another class of Storage, as an indirect parameter.
+    """
     temp_dir = tmp_path / 'temp'
     temp_dir.mkdir()
-    own = Storage(tmp_path / 'storage', temp_dir)
+    own = getattr(request, 'param', Storage)(tmp_path / 'storage', temp_dir)
     yield own
     left = own.left_overs()
     remove_storage(own.where)

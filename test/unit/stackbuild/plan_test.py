@@ -2,15 +2,12 @@
 """What is built of stashes and a description, decided before anything is made."""
 from __future__ import annotations
 
-import gc
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, List
 
-import kiwi.defaults
 import pytest
-from kiwi.cli import Cli
 from stored_images import own_labels
 from trees import CONFIG, describe, make_root
 
@@ -32,20 +29,10 @@ EXTENSION = '''<image stashed="small:v1" name="bigger">
   <packages type="image"><package name="vim"/></packages>
 </image>'''
 #: kiwi leaves one open where a description is not valid
-pytestmark = pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_xslt:ResourceWarning')
-
-
-@pytest.fixture(autouse=True)
-def kiwi_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what a call leaves in kiwi's modules."""
-    for name, value in vars(kiwi.defaults).items():
-        if name.isupper():
-            monkeypatch.setattr(kiwi.defaults, name, value)
-    for name in ('global_args', 'subcommand_args'):
-        if hasattr(Cli, name):
-            monkeypatch.setattr(Cli, name, {})
-    yield
-    gc.collect()
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_xslt:ResourceWarning'),
+    pytest.mark.usefixtures('kiwi_as_imported')
+]
 
 
 @pytest.fixture
