@@ -89,12 +89,15 @@ def pull_image(name: str, access: Access, offer: Optional[Offer] = None) -> str:
         ['podman', 'pull', '--quiet', *_platform('--'), *access.options(), name],
         check=False, timeout=network_timeout()
     )
+    # a podman that ended by itself lists no layer that is not whole: those that
+    # came before a cut of the line need not come again
+    if result.returncode >= 0:
+        sync_filesystem(graph.path)
+        if offer is not None:
+            forget_import(graph, offer.image_id)
     if result.returncode:
         reason, hint = explain(result.stderr)
         raise KiwiStashImageNotFound(f'{name}: cannot be pulled: {reason}', hint)
-    sync_filesystem(graph.path)
-    if offer is not None:
-        forget_import(graph, offer.image_id)
     return result.stdout.split()[-1]
 
 
