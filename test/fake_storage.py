@@ -34,6 +34,9 @@ def end(said='', error='', code=0):
         os.rename(home + '/state.new', home + '/state')
     sys.stdout.write(said)
     sys.stderr.write(error)
+    # as subprocess has it, below zero: killed by that signal
+    if code < 0:
+        os.kill(os.getpid(), -code)
     sys.exit(code)
 
 
