@@ -180,6 +180,7 @@ def test_any_name_can_be_deleted(storage: Storage, zoo: Path) -> None:
     assert set(mounted(storage)) == set(describe(zoo, RECORD))
 
 
+@pytest.mark.long
 def test_more_than_8_gib(storage: Storage, root: Path, tmp_path: Path) -> None:
     """The size is too large for a tar header of 1988."""
     big = root / 'var/big'

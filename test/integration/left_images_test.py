@@ -131,7 +131,7 @@ def test_undo_that_fails_is_tried_again(
     assert storage.left_overs() == []
 
 
-@pytest.mark.parametrize('name', ['a b', 'a:b', 'a\nb', "a'b\"c", 'a%sb', 'a\udcffb'])
+@pytest.mark.parametrize('name', ['a b:c\nd\'e"f%sg', 'a\udcffb'])
 def test_temporary_directory_of_any_name(
     storage: Storage, root: Path, tmp_path: Path, fast: List[str], name: str
 ) -> None:
