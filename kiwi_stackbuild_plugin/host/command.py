@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Optional, Sequence
 
+from kiwi_stackbuild_plugin.host.durable import open_new
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.mounts import mount_points
 
@@ -131,13 +132,15 @@ class LoggedCommand:
     """A command in a session of its own whose output goes to a file.
 
     :param argv: program and arguments, no secrets (they show in /proc)
-    :param log_file: written anew
+    :param log_file: written anew, through no link
+    :raises OSError: if that cannot be done
     """
 
     def __init__(self, argv: Sequence[str], log_file: str) -> None:
         log.debug('run: %s', ' '.join(argv))
+        log_fd = open_new(log_file)
         try:
-            with open(log_file, 'wb') as out:
+            with open(log_fd, 'wb') as out:
                 self._process = subprocess.Popen(
                     list(argv), stdin=subprocess.DEVNULL, stdout=out,
                     stderr=subprocess.STDOUT, start_new_session=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import stat
+from contextlib import suppress
 from typing import Optional
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -36,6 +37,19 @@ def replace(
         os.close(fd)
     os.replace(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd)
     sync_directory(os.path.dirname(target) or '.', target_fd)
+
+
+def open_new(path: str) -> int:
+    """Make a file anew, to be written: what had its name goes, a link itself.
+
+    :returns: file descriptor, to be closed by the caller
+    :raises OSError: if it cannot be made, or a directory has the name
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+    )
 
 
 def sync_directory(path: str, dir_fd: Optional[int] = None) -> None:

@@ -74,7 +74,9 @@ def attach(
     found = [one for one in entries if _annotations(one).get(REF_NAME) == reference]
     if not found:
         raise KiwiStashTargetInvalid(f'{directory!r}: there is no {reference!r} in the layout')
-    subject = {key: found[-1][key] for key in ('mediaType', 'digest', 'size')}
+    subject = {key: found[-1].get(key) for key in ('mediaType', 'digest', 'size')}
+    if None in subject.values():
+        raise KiwiStashTargetInvalid(f'{directory!r}: its index.json is none')
     new = [add_artifact(directory, one, subject, created) for one in artifacts]
     digests = {str(entry.get('digest')) for entry in entries if not kind_of(entry)}
     kept = [entry for entry in entries if not kind_of(entry) or _subject(
@@ -98,17 +100,26 @@ def complete_reference(text: str) -> str:
     if colon or transport not in ('oci', 'oci-archive'):
         return text
     try:
-        if transport == 'oci':
-            index = _read(path, _INDEX.encode())
-        else:
-            with tarfile.open(path, 'r:') as archive:
-                member = archive.extractfile(_INDEX)
-                index = member.read(_LIMIT) if member else b''
-    except (OSError, KeyError, tarfile.TarError, KiwiStashRootInvalid):
+        index = _read(path, _INDEX.encode()) if transport == 'oci' else _read_packed(path)
+    # tarfile lets through what its numbers raise
+    except (OSError, LookupError, ValueError, OverflowError, tarfile.TarError,
+            KiwiStashRootInvalid):
         # skopeo will say what is wrong with it
         return text
     names = image_names(index)
     return f'{text}:{names[0]}' if len(names) == 1 else text
+
+
+def _read_packed(path: str) -> bytes:
+    """Return the index of a layout in an archive, nothing where it is no file."""
+    with open(os.open(path, _READ | os.O_CLOEXEC), 'rb') as source:
+        if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+            return b''
+        with tarfile.open(fileobj=source, mode='r:') as archive:
+            member = archive.getmember(_INDEX)
+            # no link: it may lead to itself
+            found = archive.extractfile(member) if member.isreg() else None
+            return found.read(_LIMIT) if found else b''
 
 
 def image_names(index: bytes) -> List[str]:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Dict, Mapping, Optional, Tuple
 
-from kiwi_stackbuild_plugin.host.durable import replace, sync_filesystem
+from kiwi_stackbuild_plugin.host.durable import open_new, replace, sync_filesystem
 from kiwi_stackbuild_plugin.inputs.inputs import Inputs, decode_inputs, encode_inputs
 
 log = logging.getLogger('kiwi')
@@ -60,10 +60,7 @@ def write_record(directory: str, record: Record) -> None:
     """Write the record; without it the next run builds again, which is said."""
     path = os.path.join(directory, _NEW)
     try:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        with open(fd, 'w', encoding='utf-8') as out:
+        with open(open_new(path), 'w', encoding='utf-8') as out:
             json.dump({
                 'built': json.loads(encode_inputs(record.inputs)),
                 'results': dict(record.results)

@@ -44,8 +44,9 @@ PLACES = (
 )
 
 _DPKG_FIELD = re.compile(
-    rb'^(package|version|architecture|status|maintainer|homepage|source):'
-    rb'[ \t]*(.*?)[ \t\r]*$', re.IGNORECASE | re.MULTILINE
+    # nothing to go back to in it: a line may have any number of blanks
+    rb'^(package|version|architecture|status|maintainer|homepage|source):(.*)$',
+    re.IGNORECASE | re.MULTILINE
 )
 _APK_FIELD = re.compile(rb'^([PVALUmoC]):(.*)$', re.MULTILINE)
 _PACMAN_FIELD = re.compile(
@@ -156,7 +157,7 @@ def _read_dpkg(tree: TreeFiles) -> Iterator[Package]:
 def _parse_dpkg(data: bytes) -> Iterator[Package]:
     for stanza in re.split(rb'\n[ \t\r]*\n', data):
         values = {
-            name.lower(): value for name, value in reversed(_DPKG_FIELD.findall(stanza))
+            name.lower(): value.strip() for name, value in reversed(_DPKG_FIELD.findall(stanza))
         }
         state = _text(values.get(b'status', b'')).split()
         if state and state[-1] in _NOT_INSTALLED:

@@ -54,7 +54,7 @@ class Change:
 def _stanzas(*fields: bytes) -> Form:
     """Blocks of fields, one of which names the record."""
     patterns = [
-        re.compile(rb'^%b:[ \t]*(.*?)[ \t\r]*$' % name, re.IGNORECASE | re.MULTILINE)
+        re.compile(rb'^%b:(.*)$' % name, re.IGNORECASE | re.MULTILINE)
         for name in fields
     ]
 
@@ -63,7 +63,7 @@ def _stanzas(*fields: bytes) -> Form:
         for stanza in re.split(rb'\n(?:[ \t\r]*\n)+', data.strip(b'\n')):
             keys = [pattern.search(stanza) for pattern in patterns]
             if keys[0] is not None:
-                found[tuple(key[1] if key else b'' for key in keys)] = stanza
+                found[tuple(key[1].strip() if key else b'' for key in keys)] = stanza
         return found
 
     return Form(read, b'\n\n')

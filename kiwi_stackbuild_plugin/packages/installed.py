@@ -8,6 +8,8 @@ import shutil
 from typing import Callable, Dict, Iterator, Optional, Set
 
 from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.packages.database import TEXT_LIMIT, read_limited
+from kiwi_stackbuild_plugin.tree.layered import LayeredTree
 from kiwi_stackbuild_plugin.tree.opening import open_below
 
 _DPKG_STATUS = b'var/lib/dpkg/status'
@@ -133,6 +135,7 @@ def _rpm_path(root_fd: int) -> Optional[bytes]:
 
 
 def _read(root_fd: int, path: bytes) -> str:
-    fd = open_below(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(fd, encoding='utf-8', errors='surrogateescape') as source:
-        return source.read()
+    data = read_limited(LayeredTree([root_fd]), path, TEXT_LIMIT)
+    if data is None:
+        raise FileNotFoundError(path)
+    return data.decode('utf-8', 'surrogateescape')

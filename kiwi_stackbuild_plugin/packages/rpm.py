@@ -34,6 +34,8 @@ _FILES: Tuple[Tuple[bytes, ...], ...] = (
 LIMIT = 2 << 30
 #: bytes of what is told of one package; a kernel has 2 MB
 _HEADER_LIMIT = 64 << 20
+#: tags of one header, as many as rpm takes (lib/header.c, HEADER_TAGS_MAX)
+_MOST_TAGS = 0xffff
 _SECONDS = 120
 #: the name by which rpm keeps keys among the packages
 SIGNING_KEY = 'gpg-pubkey'
@@ -134,7 +136,12 @@ def find_databases(tree: TreeFiles) -> Iterator[Tuple[bytes, Tuple[bytes, ...]]]
 
 def read_headers(path: str) -> Iterator[Tuple[Package, bytes]]:
     """Yield packages and their headers of a data base of sqlite or ndb."""
+    left = LIMIT
     for blob in _READERS[os.path.basename(path)](path):
+        # pages and slots may be told of more than once
+        left -= len(blob)
+        if left < 0:
+            raise ValueError(f'more than {LIMIT} bytes of headers')
         package = _parse_header(blob)
         if package is not None:
             yield package, blob
@@ -158,7 +165,9 @@ def _read_sqlite(path: str) -> Iterator[bytes]:
         kinds = database.execute(
             "SELECT type FROM sqlite_master WHERE name = 'Packages' AND rootpage > 0"
         ).fetchall()
-        if kinds != [('table',)]:
+        columns = database.execute('PRAGMA table_xinfo(Packages)').fetchall()
+        # the last of a column tells one that is computed
+        if kinds != [('table',)] or any(column[-1] for column in columns):
             raise ValueError('no table Packages')
         for blob, in database.execute(
             'SELECT blob FROM Packages WHERE length(blob) <= ?', (_HEADER_LIMIT,)
@@ -193,10 +202,14 @@ def _parse_header(blob: bytes) -> Optional[Package]:
     """Return the package that a header tells of."""
     entries, size = _COUNTS.unpack_from(blob)
     begin = _COUNTS.size + entries * _INDEX.size
+    if entries > _MOST_TAGS:
+        raise ValueError(f'a header of {entries} tags')
     if begin + size > len(blob):
         raise ValueError('a header is cut off')
     values: Dict[int, str] = {}
     for tag, kind, offset, _ in _INDEX.iter_unpack(blob[_COUNTS.size:begin]):
+        if tag in values:
+            continue
         if tag in _TEXTS and kind == _STRING:
             end = blob.index(b'\0', begin + offset)
             values[tag] = blob[begin + offset:end].decode('utf-8', 'replace')

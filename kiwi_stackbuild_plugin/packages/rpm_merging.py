@@ -188,7 +188,7 @@ def owned_files(
         if package in packages:
             try:
                 found[package] = dict(_files(_arrays(blob), place))
-            except (struct.error, IndexError) as issue:
+            except (struct.error, LookupError) as issue:
                 raise ValueError(f'the header of {package.name} is damaged') from issue
     return found
 
@@ -222,6 +222,8 @@ def _arrays(blob: bytes) -> _Arrays:
     entries, _ = struct.unpack_from('>II', blob)
     begin = 8 + entries * _INDEX.size
     for tag, _, offset, count in _INDEX.iter_unpack(blob[8:begin]):
+        if tag in texts or tag in numbers:
+            continue
         if tag in _TEXTS:
             texts[tag] = blob[begin + offset:].split(b'\0', count)[:count]
         elif tag in _NUMBERS:

@@ -28,8 +28,6 @@ _HOMEPAGE = re.compile(
     r'(?:https?|ftp)://[a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,}(?::[0-9]{1,5})?'
     r"(?:/[A-Za-z0-9._~:/?@!$&'()*+,;=%-]*)?", re.IGNORECASE
 )
-#: "Name <mail@host>" of deb, apk and pacman
-_MAINTAINER = re.compile(r'([^<>()]+?)\s*<([^<>()\s]+@[^<>()\s]+)>')
 _PLAIN = re.compile(r'[^()<>\s][^()<>]*')
 _APK_CHECKSUMS = {'Q1': ('SHA1', 20), 'Q2': ('SHA256', 32)}
 
@@ -164,9 +162,13 @@ def _identifier(one: Package) -> str:
 
 
 def _supplier(text: str) -> str:
-    found = _MAINTAINER.fullmatch(text)
-    if found:
-        return f'Person: {found[1]} ({found[2]})'
+    # "Name <mail@host>" of deb, apk and pacman
+    name, _, rest = text.partition('<')
+    mail = rest[:-1]
+    if name.strip() and rest.endswith('>') and '@' in mail[1:-1] and not (
+        set('<>()') & set(name + mail) or any(map(str.isspace, mail))
+    ):
+        return f'Person: {name.rstrip()} ({mail})'
     return f'Organization: {text}' if _PLAIN.fullmatch(text) and text.isprintable() else ''
 
 

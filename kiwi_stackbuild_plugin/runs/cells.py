@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
@@ -20,6 +21,8 @@ _OWN = ('name', 'needs', 'kiwi-args')
 _GLOBAL = ('profile', 'type', 'target-arch', 'kiwi-file', 'setenv', 'config')
 _REPEATED = ('profile', 'setenv')
 _TOP = ('defaults', 'axes', 'include', 'exclude', 'cells', 'registry', 'target-dir')
+#: cells of a file, and what it includes or leaves out of them
+_MOST = 1000
 #: a job of each CI system, a target of make and a directory can be called so
 _NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}')
 
@@ -80,6 +83,8 @@ def make_matrix(top: Value, kinds: OptionKinds) -> Matrix:
         (one, {**defaults, **one.mapping()}, {})
         for one in (keys['cells'].items() if 'cells' in keys else ())
     ]
+    if len(rows) > _MOST:
+        raise top.wrong(f'{len(rows)} cells, at most {_MOST} are made')
     if not rows:
         raise top.wrong('there are no cells', 'give axes, include or cells')
     found: Dict[str, Tuple[Cell, Value]] = {}
@@ -124,6 +129,7 @@ def _combinations(keys: Mapping[str, Value]) -> List[Dict[str, Value]]:
             value.text()
         if not re.fullmatch(r'[A-Za-z][A-Za-z0-9_-]*', name):
             raise axis.wrong('an axis is called by letters, digits, - and _')
+    _check_counts(keys, math.prod(len(axis.items()) for axis in axes.values()))
     rows = [
         dict(zip(axes, values))
         for values in itertools.product(*(axis.items() for axis in axes.values()))
@@ -144,6 +150,15 @@ def _combinations(keys: Mapping[str, Value]) -> List[Dict[str, Value]]:
         if not fits:
             rows.append(dict(more))
     return rows
+
+
+def _check_counts(keys: Mapping[str, Value], combinations: int) -> None:
+    """Refuse what would be worked on for hours, or fill the memory."""
+    for name, count in (('axes', combinations), *(
+        (name, len(keys[name].items())) for name in ('exclude', 'include') if name in keys
+    )):
+        if count > _MOST:
+            raise keys[name].wrong(f'{count} of them, at most {_MOST} are made')
 
 
 def _agrees(row: Mapping[str, Value], wanted: Mapping[str, Value]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.host.command import LoggedCommand
+from kiwi_stackbuild_plugin.host.durable import open_new
 from kiwi_stackbuild_plugin.host.durable import replace as take_name
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStackBuildError, KiwiStashArgumentInvalid, KiwiStashToolFailed
@@ -225,7 +226,7 @@ def _told(outcomes: Sequence[Outcome], target: str) -> str:
     :raises KiwiStashToolFailed: naming the cells
     """
     path = os.path.join(target, SUMMARY)
-    with open(f'{path}.new', 'w', encoding='utf-8') as out:
+    with open(open_new(f'{path}.new'), 'w', encoding='utf-8') as out:
         out.write(summary_document(outcomes, target) + '\n')
     take_name(f'{path}.new', path)
     text = table(outcomes)

@@ -17,8 +17,10 @@ from typing import (
 from kiwi_stackbuild_plugin.tree.opening import DIRECTORY_FLAGS
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPAQUE = ('trusted.overlay.opaque', 'user.overlay.opaque')
-_MARKS = (*_OPAQUE, 'trusted.overlay.redirect')
+_OPAQUE = 'trusted.overlay.opaque'
+_REDIRECT = 'trusted.overlay.redirect'
+#: what the kernel passes over in a mount of root's, and fuse-overlayfs heeds
+_NOT_FOR_ROOT = ('user.overlay.', 'user.fuseoverlayfs.')
 
 
 class Unreadable(Exception):
@@ -193,20 +195,21 @@ def _ends_here(directory: int, name: bytes) -> bool:
     """
     fd = os.open(name, DIRECTORY_FLAGS, dir_fd=directory)
     try:
-        marks = set(_MARKS).intersection(os.listxattr(fd))
+        marks = [mark for mark in os.listxattr(fd) if _hides(mark)]
         for mark in marks:
-            if mark not in _OPAQUE or os.getxattr(fd, mark) != b'y':
+            if mark != _OPAQUE or os.getxattr(fd, mark) != b'y':
                 raise Unreadable(f'{os.fsdecode(name)!r}: {mark}')
         return bool(marks)
     finally:
         os.close(fd)
 
 
+def _hides(mark: str) -> bool:
+    return mark in (_OPAQUE, _REDIRECT) or mark.startswith(_NOT_FOR_ROOT)
+
+
 def _is_opaque(fd: int) -> bool:
-    for name in _OPAQUE:
-        try:
-            if os.getxattr(fd, name) == b'y':
-                return True
-        except OSError:
-            continue
-    return False
+    try:
+        return os.getxattr(fd, _OPAQUE) == b'y'
+    except OSError:
+        return False

@@ -98,6 +98,23 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
         durable.replace(str(tmp_path / 'new'), str(tmp_path / 'old'))
 
 
+@pytest.mark.parametrize('kind', ['nothing', 'file', 'link', 'dangling link', 'fifo'])
+def test_new_file_is_no_other_one(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / 'new'
+    (tmp_path / 'mine').write_text('mine')
+    if kind == 'file':
+        os.link(tmp_path / 'mine', path)
+    elif kind == 'fifo':
+        os.mkfifo(path)
+    elif kind != 'nothing':
+        path.symlink_to('mine' if kind == 'link' else 'nowhere')
+    with open(durable.open_new(str(path)), 'w', encoding='utf-8') as out:
+        out.write('new')
+    assert not path.is_symlink() and path.read_text() == 'new'
+    assert (tmp_path / 'mine').read_text() == 'mine'
+    assert not (tmp_path / 'nowhere').exists()
+
+
 def test_what_a_disk_does_not_take_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
+from in_time import within
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.image.artifacts import provenance_artifact, sbom_artifact
@@ -75,7 +78,10 @@ def test_artifacts_of_an_image_that_is_gone_go(layout: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize('index', ['', '[]', '{}', '{"manifests": 1}', '{"manifests": [1]}'])
+@pytest.mark.parametrize('index', [
+    '', '[]', '{}', '{"manifests": 1}', '{"manifests": [1]}',
+    json.dumps({'manifests': [{'annotations': {REF_NAME: 'stash'}}]})
+])
 def test_index_that_is_none(layout: Path, index: str) -> None:
     (layout / 'index.json').write_text(index)
     with pytest.raises(KiwiStashTargetInvalid, match=r'its index\.json is none'):
@@ -123,6 +129,31 @@ def test_archive_is_the_same_again_and_tells_its_image(layout: Path, tmp_path: P
 @pytest.mark.parametrize('text', ['oci:/gone', 'oci-archive:/etc/passwd', 'dir:/x', 'docker://h/n'])
 def test_what_else_is_left_to_skopeo(text: str) -> None:
     assert complete_reference(text) == text
+
+
+def packed(pax: Dict[str, str], kind: bytes = tarfile.REGTYPE) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode='w', format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo('index.json')
+        member.pax_headers, member.type, member.linkname = pax, kind, 'index.json'
+        archive.addfile(member)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize('content', [
+    b'', b'no archive', packed({}), packed({}, tarfile.SYMTYPE), packed({}, tarfile.LNKTYPE),
+    packed({}, tarfile.DIRTYPE), packed({}, tarfile.FIFOTYPE), packed({'GNU.sparse.size': 'x'}),
+    packed({'GNU.sparse.map': 'x,y', 'GNU.sparse.size': '3'}), packed({'size': '9' * 30}),
+    packed({'GNU.sparse.major': '1', 'GNU.sparse.minor': '0'}), packed({'mtime': '1e999'}), None
+])
+def test_archives_of_strangers_are_left_to_skopeo(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / 'x.tar'
+    if content is None:
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    with within(2):
+        assert complete_reference(f'oci-archive:{path}') == f'oci-archive:{path}'
 
 
 A, N = {'artifactType': 'x'}, {'annotations': {REF_NAME: 'n'}}

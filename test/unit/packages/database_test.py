@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Callable, Dict, Iterator, List
 
 import pytest
+from in_time import within
 
 from kiwi_stackbuild_plugin.packages import database as module
 from kiwi_stackbuild_plugin.packages.changes import (
@@ -16,6 +17,7 @@ from kiwi_stackbuild_plugin.packages.changes import (
 from kiwi_stackbuild_plugin.packages.database import (
     Details, Package, Packages, concerns_packages, read_packages
 )
+from kiwi_stackbuild_plugin.packages.dpkg_merging import Change, merge_dpkg
 from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
 
@@ -177,6 +179,32 @@ def test_too_many_are_named(
     assert len(read().found) == 2
     monkeypatch.setattr(module, '_MOST', 1)
     assert read().unread == {'deb': 'more than 1 packages'}
+
+
+@pytest.mark.parametrize(('path', 'content'), [
+    ('var/lib/dpkg/status', 'Package: a\nVersion: 1{}x\nMaintainer:{}\n'),
+    ('var/lib/dpkg/status', '{}\nPackage: a{}\n{}\n'),
+    ('lib/apk/db/installed', 'P:a\nV:1\nm:a{}x{}<\n'),
+    ('var/lib/pacman/local/a-1/desc', '%NAME%\na{}\n{}\n%VERSION%\n{}\n'),
+])
+def test_any_number_of_blanks(
+    tmp_path: Path, read: Callable[[], Packages], path: str, content: str
+) -> None:
+    write(tmp_path, path, content.replace('{}', ' \t' * 50_000))
+    with within(5):
+        found = read()
+    assert [one.name for one in found.found] == ['a']
+
+
+def test_any_number_of_blanks_where_it_is_merged(tmp_path: Path) -> None:
+    for name in ('one', 'two'):
+        write(tmp_path / name, 'var/lib/dpkg/status', f'Package: {name}{" " * 50_000}x \r\n')
+    fds = [os.open(tmp_path / name / 'root', os.O_RDONLY) for name in ('one', 'two')]
+    with within(5):
+        merged = merge_dpkg([Change(None, LayeredTree([fd])) for fd in fds])
+    for fd in fds:
+        os.close(fd)
+    assert merged.contents[b'var/lib/dpkg/status'].count(b'Package: ') == 2
 
 
 def test_bytes_of_strangers(tmp_path: Path, read: Callable[[], Packages]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
-from typing import Optional, Set
+from typing import Callable, Optional, Set
 
 import pytest
+from in_time import within
 
 from kiwi_stackbuild_plugin.packages.installed import installed_packages, missed_by_apt
 from kiwi_stackbuild_plugin.tree.opening import open_tree
@@ -59,6 +61,23 @@ def test_no_data_base_behind_a_link_is_read(tmp_path: Path) -> None:
     fd = open_tree(str(tmp_path / 'root'))
     assert installed_packages(str(tmp_path / 'root'), fd, 'deb') is None
     assert missed_by_apt(fd) == set()
+    os.close(fd)
+
+
+@pytest.mark.parametrize('make', [
+    lambda path: os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3)),
+    os.mkfifo, Path.mkdir, lambda path: (path.touch(), os.truncate(path, 1 << 40))
+], ids=['device', 'fifo', 'directory', 'huge'])
+@pytest.mark.skipif(os.geteuid() != 0, reason='makes a device')
+def test_what_is_no_data_base_is_not_read(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    (tmp_path / 'var/lib/dpkg').mkdir(parents=True)
+    make(tmp_path / 'var/lib/dpkg/status')
+    fd = open_tree(str(tmp_path))
+    with within(2):
+        assert installed_packages(str(tmp_path), fd, 'deb') is None
+        assert missed_by_apt(fd) == set()
     os.close(fd)
 
 

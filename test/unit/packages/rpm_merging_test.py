@@ -2,18 +2,23 @@
 """Data bases of rpm of stacked trees, made by rpm itself, merged, and read by it."""
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import struct
 from contextlib import closing
 from pathlib import Path
-from typing import Callable, Dict
+from tempfile import TemporaryDirectory
+from typing import Callable, Dict, Sequence
 
 import pytest
 from package_stacks import Stacker, copy_of
 from rpms import build_rpm, install_rpms, require_rpm, rpms_of
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
+from kiwi_stackbuild_plugin.packages.rpm_merging import owned_files
+from kiwi_stackbuild_plugin.tree.layered import LayeredTree
 
 DATABASE = 'var/lib/rpm/rpmdb.sqlite'
 
@@ -154,6 +159,43 @@ def test_what_cannot_be_merged_is_refused_in_one_line(
         stack.merge()
     assert refused.value.summary.startswith(f'--merge-packages: {why}')
     assert '\n' not in refused.value.summary
+
+
+#: tag, type, where it begins in DATA, how many
+TAGS = {
+    'name': (1000, 6, 0, 1), 'base names': (1117, 8, 2, 1), 'directories': (1118, 8, 4, 1),
+    'indexes': (1116, 4, 8, 1), 'modes': (1030, 3, 12, 1), 'flags': (1037, 4, 8, 1)
+}
+DATA = b'a\0f\0/x/\0' + bytes(4) + b'\x81\xa4' + bytes(2)
+
+
+@pytest.mark.parametrize(('tags', 'found'), [
+    ({}, {b'x/f'}), ({'directories': None}, None), ({'base names': None}, set()),
+    ({'indexes': (1116, 4, 11, 1)}, None), ({'indexes': (1116, 4, 8, 1 << 31)}, None),
+    ({'modes': (1030, 3, 99, 1)}, None), ({'base names': (1117, 8, 2, 1 << 31)}, {b'x/f'}),
+])
+def test_files_that_a_header_of_a_stranger_tells_of(
+    tmp_path: Path, tags: Dict[str, Sequence[int]], found: object
+) -> None:
+    index = [tag for tag in {**TAGS, **tags}.values() if tag]
+    (tmp_path / 'var/lib/rpm').mkdir(parents=True)
+    with closing(sqlite3.connect(tmp_path / DATABASE)) as database:
+        database.execute('CREATE TABLE Packages (blob)')
+        database.execute('INSERT INTO Packages VALUES (?)', (
+            struct.pack('>II', len(index), len(DATA))
+            + b''.join(struct.pack('>iIII', *tag) for tag in index) + DATA,
+        ))
+        database.commit()
+    fd = os.open(tmp_path, os.O_RDONLY)
+    tree, read = LayeredTree([fd]), RpmDatabase(TemporaryDirectory)
+    packages = set(read(tree))
+    if found is None:
+        with pytest.raises(ValueError, match='the header of a is damaged'):
+            owned_files(tree, read, packages, lambda path: path)
+    else:
+        files, = owned_files(tree, read, packages, lambda path: path).values()
+        assert set(files) == found
+    os.close(fd)
 
 
 @pytest.mark.parametrize('script', ['exit 0', 'echo invalid _db_backend >&2; exit 4'])

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Callable, Dict, Iterator, List, Sequence
 
 import pytest
+from in_time import within
 from rpms import build_rpm, change_database, require_rpm
 
 from kiwi_stackbuild_plugin.packages import rpm as module
@@ -146,6 +147,9 @@ def test_damaged_data_bases_of_rpm_are_named(
     "(x'00000001000000040000' || x'03e8')",
     "CREATE TABLE Packages (blob); INSERT INTO Packages VALUES ('text')",
     'CREATE VIRTUAL TABLE Packages USING fts5(blob)',
+    # a table, but one whose content is computed: it could be gigabytes for each row
+    'CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob GENERATED ALWAYS AS '
+    f"(x'{header({NAME: 'a'}).hex()}')); INSERT INTO Packages VALUES (1)",
 ])
 def test_sqlite_of_a_stranger(
     tmp_path: Path, read: Callable[[], Packages], sql: str
@@ -193,6 +197,8 @@ WHOLE = header({NAME: 'a', VERSION: '1', EPOCH: 1})
     struct.pack('>II', 3, 2**32 - 1) + WHOLE[8:],
     # an index that leads behind the end, to a word and to a number
     struct.pack('>IIiIII', 1, 0, NAME, 6, 99, 1), struct.pack('>IIiIII', 1, 0, EPOCH, 4, 99, 1),
+    # more tags than rpm takes
+    struct.pack('>II', 65536, 2) + struct.pack('>iIII', NAME, 6, 0, 1) * 65536 + b'a\0',
 ], ids=lambda data: data.hex()[:32])
 def test_headers_of_a_stranger(
     tmp_path: Path, read: Callable[[], Packages], broken: bytes
@@ -201,6 +207,28 @@ def test_headers_of_a_stranger(
     found = read()
     assert found.found == frozenset(), 'half of the packages would be a lie'
     assert found.unread['rpm'].startswith('var/lib/rpm/Packages.db: damaged: ')
+
+
+def test_one_tag_again_and_again(tmp_path: Path, read: Callable[[], Packages]) -> None:
+    text = b'a' * (1 << 20) + b'\0'
+    tags = struct.pack('>iIII', NAME, 6, 0, 1) * 60_000
+    write(tmp_path, 'var/lib/rpm/Packages.db', ndb([
+        struct.pack('>II', 60_000, len(text)) + tags + text
+    ]))
+    with within(2):
+        assert len(read().found) == 1
+
+
+def test_one_header_in_many_slots(
+    tmp_path: Path, read: Callable[[], Packages], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = ndb([WHOLE])
+    slot = data[data.index(b'Slot' + struct.pack('<I', 1)):][:16]
+    path = write(
+        tmp_path, 'var/lib/rpm/Packages.db', data[:32] + slot * 254 + data[4096:]
+    )
+    monkeypatch.setattr(module, 'LIMIT', path.stat().st_size)
+    assert 'bytes of headers' in read().unread['rpm']
 
 
 def test_the_newest_place_and_form_are_read(

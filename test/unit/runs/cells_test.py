@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import pytest
+from in_time import within
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.runs.cells import (
@@ -139,6 +140,11 @@ WRONG: List[Tuple[str, str]] = [
         f'{n}: &{n} [{",".join("*" + m for _ in range(9))}]\n' for m, n in zip('abcde', 'bcdef')
     ), 'too many values'),
     ('a: &a [*a]', ''),
+    ('axes:\n' + ''.join(f'  a{n}: [{",".join(map(str, range(30)))}]\n' for n in range(9)),
+     ':2: axes: 19683000000000 of them, at most 1000'),
+    (AXES + f'include: [{",".join(["{stash: x}"] * 1001)}]', ':6: include: 1001 of them'),
+    (AXES + f'exclude: [{",".join(["{role: x}"] * 1001)}]', ':6: exclude: 1001 of them'),
+    (f'cells: [{",".join("{name: a, stash: x}" for _ in range(1001))}]', '1001 cells, at most'),
     ('!!python/object:os.system {a: b}', 'no such key'),
     ('? [a]\n: b', 'a key is no text'),
 ]
@@ -146,7 +152,7 @@ WRONG: List[Tuple[str, str]] = [
 
 @pytest.mark.parametrize(('text', 'says'), WRONG)
 def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(KiwiStashArgumentInvalid) as wrong:
+    with pytest.raises(KiwiStashArgumentInvalid) as wrong, within(5):
         make(tmp_path, text)
     assert says in wrong.value.summary
     assert wrong.value.summary.startswith(f'{tmp_path}/m.yaml:')

@@ -181,6 +181,19 @@ def test_target_directory_is_needed(work: Path) -> None:
         run_matrix(request(work))
 
 
+def test_nothing_is_written_through_links_in_the_target(work: Path) -> None:
+    names = ('same.log', 'matrix.json.new', 'matrix.json')
+    (work / 'out').mkdir()
+    for name in names:
+        (work / f'mine.{name}').write_text('mine')
+        (work / 'out' / name).symlink_to(work / f'mine.{name}')
+    run_matrix(request(work, only=('same',)))
+    for name in names:
+        assert (work / f'mine.{name}').read_text() == 'mine'
+    assert json.loads((work / 'out/matrix.json').read_text())['failed'] == []
+    assert 'Nothing changed' in (work / 'out/same.log').read_text()
+
+
 def test_summary_that_cannot_be_written_is_one_line(work: Path) -> None:
     (work / 'out/matrix.json').mkdir(parents=True)
     with pytest.raises(KiwiStackBuildError, match=r'matrix\.json.*directory'):

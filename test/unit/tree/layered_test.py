@@ -29,10 +29,10 @@ def _whiteout(path: str) -> Make:
     return make
 
 
-def _opaque(path: str) -> Make:
+def _opaque(path: str, mark: str = 'trusted.overlay.opaque', value: bytes = b'y') -> Make:
     def make(layer: Path) -> None:
         (layer / path).mkdir(parents=True, exist_ok=True)
-        os.setxattr(layer / path, 'trusted.overlay.opaque', b'y')
+        os.setxattr(layer / path, mark, value)
     return make
 
 
@@ -53,6 +53,11 @@ CASES = {
     'parent gone': [_whiteout('a')],
     'directory anew': [_opaque('a/b'), _file('a/b/three')],
     'parent anew': [_opaque('a'), _file('a/b/three')],
+    'mark that is not for root': [_opaque('a/b', 'user.overlay.opaque'), _file('a/b/three')],
+    'mark of fuse-overlayfs': [
+        _opaque('a', 'user.fuseoverlayfs.opaque'), _file('a/b/three')
+    ],
+    'mark of another value': [_opaque('a', value=b'n'), _file('a/b/three')],
     'directory is a file': [_file('a/b')],
     'directory is a link': [_link('a/b', '/etc')],
     'file is a link': [_link('a/b/one', 'two')],

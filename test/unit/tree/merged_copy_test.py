@@ -114,17 +114,21 @@ def metacopy(layer: Path) -> None:
     os.setxattr(write(layer / 'etc/file', b''), 'trusted.overlay.metacopy', b'')
 
 
-def redirect(layer: Path) -> None:
-    (layer / 'etc').mkdir(parents=True)
-    os.setxattr(layer / 'etc', 'trusted.overlay.redirect', b'other')
+def marked(key: str, value: bytes) -> Callable[[Path], None]:
+    def mark(layer: Path) -> None:
+        (layer / 'etc').mkdir(parents=True)
+        os.setxattr(layer / 'etc', key, value)
+    return mark
 
 
-def other_whiteouts(layer: Path) -> None:
-    (layer / 'etc').mkdir(parents=True)
-    os.setxattr(layer / 'etc', 'trusted.overlay.opaque', b'x')
-
-
-@pytest.mark.parametrize('mark', [metacopy, redirect, other_whiteouts])
+@pytest.mark.parametrize('mark', [
+    metacopy, marked('trusted.overlay.redirect', b'other'),
+    # other whiteouts than device nodes
+    marked('trusted.overlay.opaque', b'x'),
+    # the kernel passes them over, fuse-overlayfs does not: the mount knows
+    marked('user.overlay.opaque', b'y'), marked('user.overlay.redirect', b'/x'),
+    marked('user.fuseoverlayfs.opaque', b'y')
+])
 @pytest.mark.parametrize('lowest', [False, True])
 def test_layer_that_only_the_kernel_understands(
     tmp_path: Path, mark: Callable[[Path], None], lowest: bool
