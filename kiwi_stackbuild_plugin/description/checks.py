@@ -10,6 +10,7 @@ from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.description.facts import MANAGERS, BaseFacts, is_bootstrapped
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.host.text import without_login
 from kiwi_stackbuild_plugin.image.image import ImageInfo, oci_architecture
 
 log = logging.getLogger('kiwi')
@@ -97,7 +98,7 @@ def _warn_of_distribution(state: Any, facts: BaseFacts, base: str) -> None:
         ):
             log.warning(
                 '%s is %s, the repository %s looks like one for %s',
-                base, facts.distribution, _without_login(address),
+                base, facts.distribution, without_login(address),
                 ' or '.join(sorted(named))
             )
         suite = re.split('[-/]', repository.get_distribution() or '')[0]
@@ -106,14 +107,10 @@ def _warn_of_distribution(state: Any, facts: BaseFacts, base: str) -> None:
         ):
             log.warning(
                 '%s is %s %s, the repository %s is for %s', base,
-                facts.distribution, facts.codename, _without_login(address), suite
+                facts.distribution, facts.codename, without_login(address), suite
             )
 
 
 def _distributions_in(address: str) -> Set[str]:
     words = set(re.findall('[a-z]+', address))
     return words.intersection(_DISTRIBUTIONS)
-
-
-def _without_login(address: str) -> str:
-    return re.sub(r'//[^/@]*@', '//', address)

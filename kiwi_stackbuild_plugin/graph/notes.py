@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
@@ -20,6 +21,9 @@ from kiwi_stackbuild_plugin.host.durable import replace, sync_directory
 
 _IMPORTS, _MARKS = 'unfinished', 'doubtful'
 _ID = re.compile('[0-9a-f]{64}')
+#: a note on its way to its name, and after so many seconds one that never gets it
+_UNNAMED = re.compile(r'\.[0-9a-f]{64}\.[0-9]+')
+_ABANDONED = 60
 #: why a layer is marked
 DAMAGED, UNFINISHED = 'damaged', 'unfinished'
 
@@ -64,6 +68,17 @@ def read_imports(graph: GraphRoot) -> List[ImportNote]:
         ImportNote(name, *_parse(text))
         for name, text in _read(_place(graph, _IMPORTS))
     ]
+
+
+def sweep_notes(graph: GraphRoot) -> None:
+    """Remove what a killed run has written and not named; that takes milliseconds."""
+    for kind in (_IMPORTS, _MARKS):
+        with suppress(FileNotFoundError, NotADirectoryError), \
+                os.scandir(_place(graph, kind)) as entries:
+            for entry in entries:
+                if _UNNAMED.fullmatch(entry.name) and entry.is_file(follow_symlinks=False) \
+                        and entry.stat().st_mtime < time.time() - _ABANDONED:
+                    os.unlink(entry.path)
 
 
 def mark_layers(

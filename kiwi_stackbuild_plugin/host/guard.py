@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.host.mounts import is_mounted_on_itself
 from kiwi_stackbuild_plugin.host.tool_writes import Write, find_writes
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -104,13 +105,15 @@ class Guard:
     def _on_itself(self, write: Write, real: str) -> bool:
         """Tell whether a directory is mounted on itself, or that is taken back.
 
-        Kiwi does so with /run/dbus where var/run of the root leads to /run.
+        Kiwi does so with /run/dbus where var/run of the root leads to /run. What is
+        mounted so before, by a kiwi that was killed or one that works beside this one,
+        it only takes back.
         """
         if not write.bound_to:
             return False
         if os.path.realpath(write.bound_to) == real and write.bound_to != write.path:
             self._mounted.add(real)
-        return real in self._mounted
+        return real in self._mounted or is_mounted_on_itself(real)
 
 
 _active: List[Guard] = []

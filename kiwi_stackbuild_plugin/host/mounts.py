@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import FrozenSet, Iterator, List
+from typing import Dict, FrozenSet, Iterator, List
 
 _LINKS = ('root', 'cwd', 'exe')
 
@@ -16,16 +16,32 @@ def mount_points(directory: str) -> List[bytes]:
     /proc/self/mountinfo, field 5.
     """
     top = os.fsencode(os.path.realpath(directory)).rstrip(b'/')
-    found = []
+    return [fields[4] for fields in _mountinfo() if _is_within(fields[4], top)]
+
+
+def _mountinfo() -> Iterator[List[bytes]]:
+    """Yield the fields of each mount up to its point, the newest last."""
     with open('/proc/self/mountinfo', 'rb') as mountinfo:
         for line in mountinfo:
-            point = re.sub(
-                rb'\\([0-7]{3})', lambda match: bytes([int(match[1], 8)]),
-                line.split(b' ')[4]
-            )
-            if _is_within(point, top):
-                found.append(point)
-    return found
+            yield [
+                re.sub(rb'\\([0-7]{3})', lambda match: bytes([int(match[1], 8)]), field)
+                for field in line.split(b' ')[:5]
+            ]
+
+
+def is_mounted_on_itself(directory: str) -> bool:
+    """Tell whether a directory is where it is also mounted from: mount --bind x x.
+
+    Source: proc(5), fields 1 to 5: ID, parent, device, root in the file system, point.
+    """
+    top = os.fsencode(os.path.realpath(directory))
+    mounts: Dict[bytes, List[bytes]] = {fields[0]: fields for fields in _mountinfo()}
+    here = [fields for fields in mounts.values() if fields[4] == top]
+    parent = mounts.get(here[-1][1]) if here else None
+    if parent is None:
+        return False
+    below = top[len(parent[4].rstrip(b'/')):]
+    return here[-1][2:4] == [parent[2], (parent[3].rstrip(b'/') + below) or b'/']
 
 
 def find_mounts(root: str) -> FrozenSet[bytes]:

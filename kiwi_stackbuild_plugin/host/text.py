@@ -24,6 +24,11 @@ _NEVER = '0001-01-01T00:00:00'
 _UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
 
 
+def without_login(text: str) -> str:
+    """Leave out the logins of addresses, also one with a slash in its password."""
+    return re.sub(r'//(?:[^/\s]*:\S*|[^/\s]*)@', '//', text)
+
+
 def align(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as columns of equal width; control characters are escaped."""
     shown = [[printable(cell).replace('\n', ' ') for cell in row] for row in rows]

@@ -29,7 +29,7 @@ _HOST = re.compile(
 #: a login in front of a host; not 'name@digest', not a path with an @ in it
 _LOGIN = re.compile(
     r'(?!(?:oci|oci-archive|docker-archive|dir|containers-storage):)'
-    r'(?:docker://|https?://)?[^/@\s]*@(?!sha256:)[^/@\s]+/'
+    r'(?:docker://|https?://)?(?:[^/@\s]*|[^/@\s]*:[^@\s]*)@(?!sha256:)[^/@\s]+/'
 )
 _NAME_LIMIT = 245
 _NO_REFERENCE = 'is not an image reference: '

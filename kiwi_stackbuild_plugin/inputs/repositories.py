@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import re
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 from kiwi.exceptions import KiwiError
 from kiwi.system.uri import Uri
+
+from kiwi_stackbuild_plugin.host.text import without_login
 
 log = logging.getLogger('kiwi')
 
@@ -57,12 +60,16 @@ class Repository:
     def shown(self) -> str:
         """Name it for people, without credentials."""
         return ' '.join(word for word in (
-            'repository', _without_login(self.uri), self.distribution
+            'repository', without_login(self.uri), self.distribution
         ) if word)
 
 
 class CannotBeAsked(Exception):
     """A repository does not tell its state, with the reason."""
+
+
+class NotThere(CannotBeAsked):
+    """Who was asked answers, and does not have this file."""
 
 
 def ask_repositories(repositories: Sequence[Repository]) -> List[str]:
@@ -81,7 +88,7 @@ def _ask(repository: Repository) -> str:
         return repository_state(repository)
     except CannotBeAsked as issue:
         log.info(
-            '%s does not tell its state: %s', repository.shown, _without_login(str(issue))
+            '%s does not tell its state: %s', repository.shown, without_login(str(issue))
         )
         return ''
 
@@ -102,7 +109,7 @@ def repository_state(repository: Repository) -> str:
     for name in names:
         try:
             return _digest(_read(f'{place}/{name}', repository.login))
-        except CannotBeAsked as issue:
+        except NotThere as issue:
             first = first or str(issue)
     if os.path.isdir(place):
         return _directory_state(place, repository.kind)
@@ -142,7 +149,8 @@ def _directory_state(path: str, kind: str) -> str:
             for name in sorted(files):
                 if name.endswith(_PACKAGES.get(kind, ('',))):
                     status = os.lstat(os.path.join(directory, name))
-                    rows.append(f'{directory}/{name} {status.st_size} {status.st_mtime_ns}')
+                    place = os.path.relpath(os.path.join(directory, name), path)
+                    rows.append(f'{place} {status.st_size} {status.st_mtime_ns}')
     except OSError as issue:
         raise CannotBeAsked(f'{path}: {issue.strerror}') from None
     return _digest('\n'.join(rows).encode(errors='surrogateescape'))
@@ -161,7 +169,11 @@ def _read(place: str, login: Tuple[str, str]) -> bytes:
         with urllib.request.urlopen(_request(place, login), timeout=_SILENCE) as answer:
             return bytes(answer.read(_LIMIT))
     except (OSError, HTTPException, ValueError) as issue:
-        raise CannotBeAsked(f'{place}: {issue}') from None
+        # one who is silent would be so for each of the files that might be there
+        kind = NotThere if isinstance(
+            issue, (urllib.error.HTTPError, FileNotFoundError, NotADirectoryError)
+        ) else CannotBeAsked
+        raise kind(f'{place}: {issue}') from None
 
 
 def _request(place: str, login: Tuple[str, str]) -> urllib.request.Request:
@@ -179,10 +191,6 @@ def _request(place: str, login: Tuple[str, str]) -> urllib.request.Request:
         # not for whom the server sends us to
         request.add_unredirected_header('Authorization', f'Basic {words}')
     return request
-
-
-def _without_login(text: str) -> str:
-    return re.sub(r'//[^/\s]*@', '//', text)
 
 
 def _digest(data: bytes) -> str:

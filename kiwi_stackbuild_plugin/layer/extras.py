@@ -16,13 +16,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+from contextlib import closing
 from typing import (
     Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 )
 
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Change
 from kiwi_stackbuild_plugin.tree.entry import Entry, Xattrs
-from kiwi_stackbuild_plugin.tree.scan import read_xattrs
+from kiwi_stackbuild_plugin.tree.scan import TreeReader, read_xattrs
 
 #: most that a label may have, in bytes: registries take configs up to 4 MiB
 LABEL_LIMIT = 1 << 18
@@ -245,6 +246,13 @@ def amend(entries: Iterable[Entry], extras: Extras) -> Iterator[Entry]:
     for entry in entries:
         extra = extras.get(entry.path)
         yield entry if extra is None else _amended(entry, extra)
+
+
+def read_entry(fd: int, path: bytes, extras: Extras) -> Optional[Entry]:
+    """Return an entry of a stored image, as it was in its tree."""
+    with closing(TreeReader(fd)) as reader:
+        found = reader.entry(path)
+    return None if found is None else next(amend([found], extras))
 
 
 def _amended(entry: Entry, extra: Extra) -> Entry:

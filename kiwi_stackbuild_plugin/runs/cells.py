@@ -23,6 +23,10 @@ _REPEATED = ('profile', 'setenv')
 _TOP = ('defaults', 'axes', 'include', 'exclude', 'cells', 'registry', 'target-dir')
 #: cells of a file, and what it includes or leaves out of them
 _MOST = 1000
+#: what stands beside the target directories of the cells: their logs, the summary
+LOG, SUMMARY = '.log', 'matrix.json'
+#: names of that, and of the target of "make" that is all cells
+_TAKEN = ('all', SUMMARY, f'{SUMMARY}.new', 'Makefile', 'makefile', 'GNUmakefile')
 #: a job of each CI system, a target of make and a directory can be called so
 _NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}')
 
@@ -76,7 +80,7 @@ def make_matrix(top: Value, kinds: OptionKinds) -> Matrix:
     _check_keys(top, _TOP)
     defaults = keys['defaults'].mapping() if 'defaults' in keys else {}
     rows = [
-        (top, {**defaults, **row}, {
+        (next(iter(row.values()), top), {**defaults, **row}, {
             name: value.content for name, value in row.items() if isinstance(value.content, str)
         }) for row in _combinations(keys)
     ] + [
@@ -92,21 +96,31 @@ def make_matrix(top: Value, kinds: OptionKinds) -> Matrix:
     for where, values, variables in rows:
         cell = _make_cell(where, values, variables, kinds, axes)
         if cell.name in found:
-            raise _at(where, values).wrong(
+            raise where.wrong(
                 f'a second cell {cell.name!r}', 'give names, with ${axis} in them'
             )
-        found[cell.name] = cell, _at(where, values)
+        if cell.name in _TAKEN:
+            raise values.get('name', where).wrong(
+                f'no cell can be called {cell.name!r}', 'name: gives another'
+            )
+        found[cell.name] = cell, where
+    _check_logs(found)
     return Matrix(
         _ordered(found), _text(keys, 'target-dir'), _text(keys, 'registry').rstrip('/')
     )
 
 
+def _check_logs(found: Mapping[str, Tuple[Cell, Value]]) -> None:
+    """Refuse a cell whose directory would be the log of another."""
+    for name, (_, value) in found.items():
+        if name.endswith(LOG) and name[:-len(LOG)] in found:
+            raise value.wrong(
+                f'{name!r} is the log of the cell {name[:-len(LOG)]!r}', 'name: gives another'
+            )
+
+
 def _text(keys: Mapping[str, Value], name: str) -> str:
     return keys[name].text() if name in keys else ''
-
-
-def _at(where: Value, values: Mapping[str, Value]) -> Value:
-    return next(iter(values.values())) if values and where.key == '' else where
 
 
 def _check_keys(value: Value, known: Iterable[str]) -> None:
@@ -199,7 +213,7 @@ def _name_of(
     else:
         raise where.wrong('a cell without a name')
     if not _NAME.fullmatch(name):
-        raise values.get('name', _at(where, values)).wrong(
+        raise values.get('name', where).wrong(
             f'{name!r} cannot name a cell', 'letters, digits, . _ and -; name: gives another'
         )
     return name

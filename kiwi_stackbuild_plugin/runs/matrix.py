@@ -21,7 +21,8 @@ from kiwi_stackbuild_plugin.host.errors import (
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.runs.board import Board, summary_document, table
 from kiwi_stackbuild_plugin.runs.cells import (
-    Cell, Matrix, OptionKinds, cell_words, chosen, full_name, make_matrix, stash_names
+    LOG, SUMMARY, Cell, Matrix, OptionKinds, cell_words, chosen, full_name, make_matrix,
+    stash_names
 )
 from kiwi_stackbuild_plugin.runs.matrix_file import read_matrix_file
 from kiwi_stackbuild_plugin.runs.pipelines import FORMS, print_matrix
@@ -42,8 +43,7 @@ log = logging.getLogger('kiwi')
 #: options that say where a stash comes from: they are done with once it is found
 _WHERE_FROM = ('from-registry', 'pull', 'max-age')
 #: global options of this run that are not those of a cell
-_OURS = ('--logfile', '--color-output')
-SUMMARY = 'matrix.json'
+_OURS = ('--logfile', '--color-output', '--shared-cache-dir')
 
 
 @dataclass(frozen=True)
@@ -135,20 +135,26 @@ def _run(
         known: Dict[Tuple[str, ...], str] = {}
         ready = [_with_bases(cell, cells, sources, known) for cell in cells]
 
-        def start(cell: Cell) -> LoggedCommand:
+        def start(cell: Cell, place: int) -> LoggedCommand:
             extra = ['--if-changed'] if request.if_changed else []
             return LoggedCommand(
-                [*_kiwi(), *(
+                [*_kiwi(), f'--shared-cache-dir={_cache(place)}', *(
                     word for word in words
                     if word.partition('=')[0][2:] not in cell.global_options
                 ), *cell_words(cell, os.path.join(target, cell.name), extra)],
-                os.path.join(target, f'{cell.name}.log')
+                os.path.join(target, f'{cell.name}{LOG}')
             )
 
         def judge(one: Outcome) -> Outcome:
-            return _judge(one, os.path.join(target, f'{one.cell.name}.log'))
+            return _judge(one, os.path.join(target, f'{one.cell.name}{LOG}'))
 
         return run_cells(ready, jobs, start, judge, Board(sys.stdout.isatty()))
+
+
+def _cache(place: int) -> str:
+    """Return kiwi's cache of packages: no two that run at the same time may have one."""
+    cache = f'/{Defaults.get_shared_cache_location()}'
+    return f'{cache}/job-{place + 1}' if place else cache
 
 
 def _kiwi() -> List[str]:
@@ -238,6 +244,6 @@ def _told(outcomes: Sequence[Outcome], target: str) -> str:
         raise KiwiStashToolFailed(
             f'{", ".join(failed)} failed' + (
                 f', {skipped} that need them were skipped' if skipped else ''
-            ), f'{target}/{failed[0]}.log tells more'
+            ), f'{target}/{failed[0]}{LOG} tells more'
         )
     return '' if sys.stdout.isatty() else text

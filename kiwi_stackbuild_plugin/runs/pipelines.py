@@ -12,6 +12,8 @@ import shlex
 from dataclasses import replace
 from typing import Any, Callable, Dict, List, Mapping
 
+from kiwi.defaults import Defaults
+
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.runs.cells import (
     Cell, Matrix, cell_words, full_name, stash_names
@@ -36,13 +38,17 @@ def print_matrix(form: str, matrix: Matrix, file: str, target_dir: str) -> str:
 
 
 def _json(matrix: Matrix, file: str, target_dir: str) -> str:
-    """Return what a matrix of a CI system includes."""
+    """Return what a matrix of a CI system includes.
+
+    With a registry each command can run on a machine of its own.
+    """
+    cells = _shared(matrix) if matrix.registry else matrix.cells
     return json.dumps({'include': [
         {
             'name': cell.name, 'needs': list(cell.needs),
             'stash': list(stash_names(cell)), 'stash-as': cell.option('stash-as') or None,
             'target-dir': f'{target_dir}/{cell.name}', 'command': _command(cell, target_dir)
-        } for cell in matrix.cells
+        } for cell in cells
     ]}, indent=2)
 
 
@@ -60,7 +66,11 @@ def _make(matrix: Matrix, file: str, target_dir: str) -> str:
     directory = shlex.quote(os.path.dirname(file))
     for cell in matrix.cells:
         target = os.path.join(target_dir, cell.name)
-        words = shlex.join(cell_words(cell, target))
+        words = shlex.join([
+            # make -j: no two at the same time may have the same
+            f'--shared-cache-dir=/{Defaults.get_shared_cache_location()}/{cell.name}',
+            *cell_words(cell, target)
+        ])
         recipe = (
             f'cd {directory} && mkdir -p {shlex.quote(target_dir)} && '
             f'@KIWI@ {words} >{shlex.quote(target)}.log 2>&1'

@@ -39,20 +39,24 @@ class Outcome:
 
 @dataclass
 class Running:
-    """The processes of a run, and what is known of each cell."""
+    """The processes of a run, and what is known of each cell.
+
+    places: the number of each process among those that run with it, from 0
+    """
 
     outcomes: Dict[str, Outcome]
     processes: Dict[str, LoggedCommand] = field(default_factory=dict)
+    places: Dict[str, int] = field(default_factory=dict)
 
 
 def run_cells(
-    cells: Sequence[Cell], jobs: int, start: Callable[[Cell], LoggedCommand],
+    cells: Sequence[Cell], jobs: int, start: Callable[[Cell, int], LoggedCommand],
     judge: Callable[[Outcome], Outcome], show: Callable[[Sequence[Outcome]], None]
 ) -> List[Outcome]:
     """Run cells to their end; those that need a failed one are skipped.
 
     :param cells: each after those that it needs
-    :param start: begins the process of a cell
+    :param start: begins the process of a cell; its number is that of none that runs
     :param judge: completes the outcome of a process that has ended
     :param show: is told at each look how all are doing
     :returns: an outcome for each cell, in their order
@@ -75,7 +79,7 @@ def _look_after(run: Running, judge: Callable[[Outcome], Outcome]) -> None:
     for name, process in list(run.processes.items()):
         status = process.poll()
         if status is not None:
-            del run.processes[name]
+            del run.processes[name], run.places[name]
             before = run.outcomes[name]
             run.outcomes[name] = judge(replace(
                 before, status=status, seconds=time.monotonic() - before.began,
@@ -95,7 +99,9 @@ def _skip(run: Running) -> None:
             )
 
 
-def _start_more(run: Running, jobs: int, start: Callable[[Cell], LoggedCommand]) -> None:
+def _start_more(
+    run: Running, jobs: int, start: Callable[[Cell, int], LoggedCommand]
+) -> None:
     for name, one in run.outcomes.items():
         if len(run.processes) >= jobs:
             return
@@ -103,7 +109,9 @@ def _start_more(run: Running, jobs: int, start: Callable[[Cell], LoggedCommand])
             run.outcomes[need].state in GOOD for need in one.cell.needs
             if need in run.outcomes
         ):
-            run.processes[name] = start(one.cell)
+            place = min(set(range(jobs)).difference(run.places.values()))
+            run.processes[name] = start(one.cell, place)
+            run.places[name] = place
             run.outcomes[name] = replace(one, state=RUNNING, began=time.monotonic())
 
 

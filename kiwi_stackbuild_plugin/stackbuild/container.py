@@ -34,7 +34,8 @@ from kiwi_stackbuild_plugin.image.image import (
 )
 from kiwi_stackbuild_plugin.image.layout import make_layout
 from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
-from kiwi_stackbuild_plugin.layer.extras import amend, split_xattrs
+from kiwi_stackbuild_plugin.layer.extras import amend, read_entry, split_xattrs
+from kiwi_stackbuild_plugin.packages.database_files import without_passing
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import with_container_tool
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.cleanup import open_space
@@ -326,15 +327,16 @@ class _Trees:
     def compare(self, base: ImageInfo, patterns: Sequence[str]) -> Delta:
         """Return what turns the base into the container."""
         moment = self._moment(base)
-        delta = compare(
-            amend(scan_ahead(self._base_fd), extras_of(base)),
+        extras = extras_of(base)
+        delta = without_passing(compare(
+            amend(scan_ahead(self._base_fd), extras),
             storable(self._entries(patterns), _warn, local.longest_path),
             self._same_content,
             Trust(
                 moment, is_rounded(base),
                 moment is None or os.fstat(self._root_fd).st_ctime_ns >= moment
             )
-        )
+        ), lambda path: read_entry(self._base_fd, path, extras))
         return Delta(delta.removed, tuple(
             change._replace(entry=self._aside.get(change.entry.path, change.entry))
             for change in delta.changes

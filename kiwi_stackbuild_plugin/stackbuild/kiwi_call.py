@@ -21,6 +21,7 @@ from kiwi.system.setup import SystemSetup
 from kiwi.xml_state import XMLState
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.text import without_login
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import warning_of_file_system
 
 log = logging.getLogger('kiwi')
@@ -202,6 +203,16 @@ def global_words(global_args: Mapping[str, Any]) -> List[str]:
     return words
 
 
+def without_credentials(words: Sequence[str]) -> Iterator[str]:
+    """Leave out the logins of repositories, --set-repo-credentials and the like."""
+    secret = False
+    for word in words:
+        option, equals, _ = word.partition('=')
+        if not secret and not option.endswith('-credentials'):
+            yield word
+        secret = option.endswith('-credentials') and not equals
+
+
 def _global_options(global_args: Mapping[str, Any]) -> List[str]:
     """Return the names of the global options of the kiwi that runs.
 
@@ -295,10 +306,10 @@ def _construct(
 def _refused(
     command: str, extra: Sequence[str], reason: str
 ) -> KiwiStashArgumentInvalid:
-    given = ' '.join(extra) or 'the options'
+    given = without_login(' '.join(without_credentials(extra))) or 'the options'
     return KiwiStashArgumentInvalid(
         f'kiwi-ng system {command} does not accept {given}'
-        + (f': {reason}' if reason else ''),
+        + (f': {without_login(reason)}' if reason else ''),
         f'kiwi-ng system {command} --help shows what it accepts'
     )
 

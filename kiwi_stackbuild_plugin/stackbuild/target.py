@@ -12,12 +12,16 @@ from typing import Iterator, List, Set
 from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.host.durable import replace, sync_directory
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, printable_path
-from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
+from kiwi_stackbuild_plugin.host.mounts import (
+    is_mounted_on_itself, mount_points, processes_in
+)
 from kiwi_stackbuild_plugin.inputs.record import forget_record, read_record
 
 log = logging.getLogger('kiwi')
 
 _SHOWN = 10
+#: kiwi binds it into the root; where the link var/run leads out of that, on itself
+_SHARED = '/run/dbus'
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,11 @@ def _take_back_mounts(target: Target) -> None:
             + (f', in use by process {", ".join(holders[:_SHOWN])}' if holders else ''),
             'unmount it, then try again'
         )
+    if is_mounted_on_itself(_SHARED) and os.path.realpath(
+        os.path.join(target.image_root, 'var', _SHARED.lstrip('/'))
+    ) == os.path.realpath(_SHARED):
+        log.info('Unmounting %s, which kiwi mounted on itself', _SHARED)
+        run_command(['umount', '--', _SHARED], check=False)
 
 
 def _check_idle(target: Target) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from dataclasses import fields
-from typing import Any, Dict, Iterator, List, Mapping, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import kiwi.runtime_config
 from kiwi.defaults import Defaults
 from kiwi.version import __version__ as kiwi_version
 
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
+from kiwi_stackbuild_plugin.host.text import without_login
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.inputs.files import digest_description, digest_file
 from kiwi_stackbuild_plugin.inputs.inputs import (
@@ -20,7 +22,9 @@ from kiwi_stackbuild_plugin.inputs.inputs import (
 )
 from kiwi_stackbuild_plugin.inputs.record import find_results, read_record
 from kiwi_stackbuild_plugin.inputs.repositories import Repository, ask_repositories
-from kiwi_stackbuild_plugin.stackbuild.kiwi_call import KiwiCall, global_words
+from kiwi_stackbuild_plugin.stackbuild.kiwi_call import (
+    KiwiCall, global_words, without_credentials
+)
 from kiwi_stackbuild_plugin.stackbuild.plan import StackbuildRequest
 from kiwi_stackbuild_plugin.stackbuild.target import Target
 from kiwi_stackbuild_plugin.storage.local import LOCAL, find_image
@@ -73,30 +77,53 @@ def gather_inputs(
             one.name: getattr(request, one.name) for one in fields(request)
             if one.name not in _PLACES
         }),
-        'arguments': _digest_of_words(_without_logins(request.kiwi_args)),
+        'arguments': _digest_of_words(without_credentials(request.kiwi_args)),
         'SOURCE_DATE_EPOCH': os.environ.get('SOURCE_DATE_EPOCH') or 'not set',
-        **_named_files(request.kiwi_args)
+        **_named_files(request.kiwi_args, request.description)
     })
     if request.description is not None and call.task is not None:
-        inputs.update(_described(call.task.xml_state, imports))
+        inputs.update(_described(call.task.xml_state, imports, request.description))
     return inputs
 
 
-def _described(state: Any, imports: bool) -> Inputs:
+def _described(state: Any, imports: bool, description: str) -> Inputs:
     """Return what a loaded description reads besides its own directory."""
     # with what it includes from elsewhere
     found = {'packages and settings': _digest_of_xml(state)}
     for key in state.get_repositories_signing_keys():
         path = key.partition('file://')[2] or key
         if os.path.isfile(path):
-            found[f'signing key {path}'] = digest_file(path)
+            found[f'signing key {_portable(path, description)}'] = digest_file(path)
     if not imports and state.build_type.get_derived_from():
         # kiwi fetches it anew
-        found[f'container {state.build_type.get_derived_from()}'] = ''
+        found[f'container {_portable(state.build_type.get_derived_from(), description)}'] = ''
     repositories = list(_repositories(state))
     for repository, told in zip(repositories, ask_repositories(repositories)):
-        found[repository.shown] = told
+        name = ' '.join(word for word in (
+            'repository', _portable(repository.uri, description), repository.distribution
+        ) if word)
+        # two addresses may differ in what is not shown
+        while name in found:
+            name += '+'
+        found[name] = told
     return found
+
+
+def _portable(place: str, description: Optional[str]) -> str:
+    """Name a place in a record that travels, and says the same of a copy elsewhere.
+
+    A path of this machine is relative to the description if it is in that or beside
+    it; of another one there are the last name and a digest.
+    """
+    plain = without_login(place)
+    local = re.fullmatch(r'((?:(?:dir|file|iso):/{0,2})?)(/.*)', plain, re.DOTALL)
+    if local is None:
+        return plain
+    path = os.path.normpath(local[2])
+    near = os.path.relpath(path, description) if description else '../..'
+    if f'{near}/'.startswith('../../') or near == '..':
+        near = f'{os.path.basename(path)}@{digest_of(path)[7:19]}'
+    return local[1] + near
 
 
 def _repositories(state: Any) -> Iterator[Repository]:
@@ -130,23 +157,15 @@ def _digest_of_value(value: Any) -> str:
     return digest_of(json.dumps(value, sort_keys=True, default=repr))
 
 
-def _without_logins(words: Sequence[str]) -> Iterator[str]:
-    """Leave out credentials: they change nothing, and a digest could be guessed."""
-    secret = False
-    for word in words:
-        option, equals, _ = word.partition('=')
-        if not secret and not option.endswith('-credentials'):
-            yield word
-        secret = option.endswith('-credentials') and not equals
-
-
-def _named_files(words: Sequence[str]) -> Dict[str, str]:
+def _named_files(words: Sequence[str], description: Optional[str]) -> Dict[str, str]:
     """Return the files that arguments name, such as a signing key."""
     found = {}
-    for word in _without_logins(words):
+    # credentials change nothing, and a digest could be guessed
+    for word in without_credentials(words):
         path = word.partition('=')[2] if word.startswith('-') else word
         if os.path.isfile(path):
-            found[f'file {os.path.abspath(path)}'] = digest_file(path)
+            name = _portable(os.path.abspath(path), description)
+            found[f'file {name}'] = digest_file(path)
     return found
 
 

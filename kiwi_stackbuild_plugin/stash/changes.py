@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Callable, Iterator, Optional
 
 from kiwi_stackbuild_plugin.host.errors import (
@@ -12,7 +12,7 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of, source_date
-from kiwi_stackbuild_plugin.layer.extras import Extras, amend
+from kiwi_stackbuild_plugin.layer.extras import amend, read_entry
 from kiwi_stackbuild_plugin.packages.database_files import without_passing
 from kiwi_stackbuild_plugin.stash.base import Base
 from kiwi_stackbuild_plugin.stash.index import IndexDamaged, read_index
@@ -24,7 +24,6 @@ from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
-from kiwi_stackbuild_plugin.tree.scan import TreeReader
 from kiwi_stackbuild_plugin.tree.selection import storable
 from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, ByteCode, Times
 
@@ -124,13 +123,6 @@ class _BaseFiles:
         except FileNotFoundError:
             # the index knows a file that went while it was stashed
             return False
-
-
-def read_entry(fd: int, path: bytes, extras: Extras) -> Optional[Entry]:
-    """Return an entry of a stored image, as it was in its tree."""
-    with closing(TreeReader(fd)) as reader:
-        found = reader.entry(path)
-    return None if found is None else next(amend([found], extras))
 
 
 def verify(

@@ -159,7 +159,7 @@ def make_labels(
         labels.DESCRIPTION_DIGEST: description.digest,
         labels.KIWI_VERSION: kiwi_version,
         labels.PLUGIN_VERSION: __version__,
-        # what a base was built of is not what this is built of
+        # what a base was built of is not what a change of it is built of
         labels.INPUTS: '',
         labels.MTIME: 'ns' if base is None or base_exact else 'rounded'
     }

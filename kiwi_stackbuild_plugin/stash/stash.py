@@ -264,7 +264,7 @@ def _store_changes(
     extra = {
         **extra, **_xattrs_label(base), **_imported_label(job, base),
         labels.EXTRAS: _extras_label(job, base, delta, holes, findings),
-        labels.INPUTS: job.request.inputs or ''
+        labels.INPUTS: job.request.inputs or _inputs_label(base, layer)
     }
     report_findings(findings, job.request.strict)
     image_id, digest = store_image(
@@ -275,6 +275,11 @@ def _store_changes(
     )
     _publish(job, image_id, digest, base, layer, delta)
     return ''
+
+
+def _inputs_label(base: Optional[Base], layer: Optional[Layer]) -> str:
+    """Return what a tree was built of that is still the same as its base."""
+    return base.info.told.inputs or '' if base and layer is None else ''
 
 
 def _is_lossy(base: Optional[Base]) -> bool:

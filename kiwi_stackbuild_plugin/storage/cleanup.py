@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Callable, Dict, Iterator, Sequence
 
 from kiwi_stackbuild_plugin.graph.notes import (
-    UNFINISHED, ImportNote, forget_import, mark_layers, read_imports
+    UNFINISHED, ImportNote, forget_import, mark_layers, read_imports, sweep_notes
 )
 from kiwi_stackbuild_plugin.graph.records import chain_below, read_layers, unused_layers
 from kiwi_stackbuild_plugin.host.command import tool_files
@@ -57,6 +57,7 @@ def sweep(parents: Sequence[str]) -> None:
             if space.is_of_storage(storage_key()):
                 _undo(space)
                 remove(space)
+    sweep_notes(graph_root())
     if read_imports(graph_root()):
         # whoever comes now waits for us to end before he uses an image
         with unless_in_use(*STORAGE_IN_USE, storage_key()) as free:

@@ -268,7 +268,12 @@ def test_an_unchanged_tree_is_no_new_layer_and_the_build_service_is_named(
     root = make_root(tmp_path / 'root', 'plain')
     for name in ('image', '.profile'):
         here.storage.run('rm', '-r', str(root / name))
+    database = root / 'usr/lib/sysimage/rpm'
+    database.mkdir(parents=True)
+    (database / 'rpmdb.sqlite').write_text('packages')
     here.storage.kiwi('stash', '--root', str(root), '--container-name', 'plain')
+    # kiwi itself asks rpm for its packages before it makes the container
+    (database / 'rpmdb.sqlite-shm').write_text('read')
     (tmp_path / 'buildenv').write_text("BUILD_DISTURL='obs://x/y'\n")
     monkeypatch.setattr(
         Defaults, 'get_buildservice_env_name', lambda: f'{tmp_path}/buildenv'.lstrip('/')

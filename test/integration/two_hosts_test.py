@@ -2,16 +2,19 @@
 """Two hosts, as network namespaces with storages of their own, and a registry."""
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import threading
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Tuple
 
 import pytest
+from noting import make_noting_root, write_role
 from registries import (
     Registry, add_bulk, is_installed, other_storage, skopeo_leavings
 )
@@ -103,14 +106,21 @@ def two_hosts(where: Path, address: str) -> Iterator[List[Host]]:
         yield hosts
 
 
+@contextmanager
+def hosts_and_registry(where: Path) -> Iterator[Tuple[Host, Host, Registry]]:
+    """Give two hosts for a block, and a registry that both reach."""
+    # addresses for benchmarks (RFC 2544): nobody's network
+    address = f'198.{18 + os.getpid() % 2}.{os.getpid() // 2 % 250}.1'
+    with two_hosts(where, address) as (first, second), ExitStack() as stack:
+        registry = Registry(where / 'registry', address)
+        stack.callback(registry.close)
+        yield first, second, registry
+
+
 def test_stashes_go_back_and_forth(
     root: Path, tmp_path: Path, fast: List[str]
 ) -> None:
-    # addresses for benchmarks (RFC 2544): nobody's network
-    address = f'198.{18 + os.getpid() % 2}.{os.getpid() // 2 % 250}.1'
-    with two_hosts(tmp_path, address) as (first, second), ExitStack() as stack:
-        registry = Registry(tmp_path / 'registry', address)
-        stack.callback(registry.close)
+    with hosts_and_registry(tmp_path) as (first, second, registry):
         base = f'{registry.host}/team/base'
         web = f'{registry.host}/team/web'
         add_bulk(root, 3_000_000)
@@ -128,6 +138,47 @@ def test_stashes_go_back_and_forth(
 
         registry_restarts(second, web, registry)
         cable_is_pulled(first, root, registry)
+
+
+MATRIX = '''
+registry: {host}/team
+target-dir: out
+defaults: {{root-only: true, stash-as: "${{role}}", authfile: {login}, cert-dir: {certs}}}
+axes: {{role: [web, db]}}
+include: [{{description: "${{role}}"}}]
+cells:
+- {{name: both, stash: [web, db], stash-as: both}}
+'''
+#: which cell is built where, in this order
+PLACES = {'web': 0, 'db': 1, 'both': 0}
+
+
+def test_two_hosts_build_one_matrix(tmp_path: Path) -> None:
+    """Each by the commands of its cells, without any of the other's files."""
+    with hosts_and_registry(tmp_path) as (first, second, registry):
+        base = f'{registry.host}/team/small'
+        first.kiwi(
+            'stash', f'--root={make_noting_root(tmp_path / "root")}',
+            f'--export=docker://{base}', *registry.options
+        )
+        for role in ('web', 'db'):
+            write_role(tmp_path / role, role, base)
+        (tmp_path / 'm.yaml').write_text(MATRIX.format(
+            host=registry.host, login=registry.authfile, certs=registry.cert_dir
+        ))
+        told = first.kiwi('stackbuild', f'--matrix={tmp_path}/m.yaml', '--print=json').stdout
+        cells = {cell['name']: cell for cell in json.loads(told)['include']}
+        assert cells['both']['needs'] == ['web', 'db']
+        for name, place in PLACES.items():
+            words = shlex.split(cells[name]['command'])[2:]
+            (first, second)[place].kiwi(*words, cwd=tmp_path)
+        root = image_root(tmp_path / 'out/both')
+        assert [(root / f'etc/{role}').read_text() for role in ('web', 'db')] \
+            == ['web\n', 'db\n']
+        assert registry.has('team/both') and not second.storage.stashes('both')
+        # each has what it was to build, and what that stands on
+        assert first.storage.stash(f'{registry.host}/team/db')['id'] \
+            == second.storage.stash('db')['id']
 
 
 def registry_restarts(host: Host, web: str, registry: Registry) -> None:

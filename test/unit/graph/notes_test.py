@@ -11,7 +11,7 @@ import pytest
 from kiwi_stackbuild_plugin.graph import notes
 from kiwi_stackbuild_plugin.graph.notes import (
     DAMAGED, ImportNote, forget_import, mark_layers, marked_layers, note_import, read_imports,
-    unmark_layers
+    sweep_notes, unmark_layers
 )
 from kiwi_stackbuild_plugin.graph.records import GraphRoot, LayerRecord
 
@@ -65,6 +65,24 @@ def test_notes_that_are_cut_off(graph: GraphRoot, text: str) -> None:
     (place / ID).write_text(text)
     (place / f'.{ID}.5').write_text('never renamed')
     assert read_imports(graph) == [ImportNote(ID, (), False)]
+
+
+@pytest.mark.parametrize('kind', ['unfinished', 'doubtful'])
+def test_what_a_killed_run_has_not_named_is_swept(graph: GraphRoot, kind: str) -> None:
+    sweep_notes(graph)
+    note_import(graph, ID, [])
+    mark_layers(graph, [LAYER], DAMAGED)
+    place = Path(graph.path, 'kiwi-stackbuild', kind)
+    before = sorted(os.listdir(place))
+    for name in (f'.{ID}.5', '.other', ID[:-1] + 'b', f'.{ID}.6'):
+        (place / name).write_text('')
+        os.utime(place / name, (1, 1))
+    (place / f'.{ID}.7').write_text('another run writes it')
+    (place / f'.{ID}.8').mkdir()
+    sweep_notes(graph)
+    assert sorted(os.listdir(place)) == sorted(
+        [*before, '.other', ID[:-1] + 'b', f'.{ID}.7', f'.{ID}.8']
+    )
 
 
 def test_marked_layers(graph: GraphRoot) -> None:

@@ -16,6 +16,7 @@ from trees import describe
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.host.guard import guarded
+from kiwi_stackbuild_plugin.host.mounts import is_mounted_on_itself
 
 
 @pytest.fixture
@@ -127,6 +128,37 @@ INSIDE: Dict[str, Callable[[Path], object]] = {
 def test_what_stays_inside_is_not_stopped(root: Path, what: str) -> None:
     with guarded([(str(root.parent), ('',))]):
         INSIDE[what](root)
+
+
+@pytest.fixture
+def left_mounted(root: Path) -> Iterator[Path]:
+    """Give a directory that a killed kiwi mounted on itself."""
+    place = root.parent.parent / 'canary/apt'
+    run('mount', '--bind', place, place)
+    assert is_mounted_on_itself(str(place))
+    yield place
+    while is_mounted_on_itself(str(place)):
+        run('umount', place)
+
+
+def test_what_another_kiwi_mounted_on_itself_is_taken_back(
+    root: Path, left_mounted: Path
+) -> None:
+    """That one was killed, or works beside this one: kiwi does not mount it again."""
+    with guarded([(str(root.parent), ('',))]):
+        run('umount', root / 'dir/apt')
+    assert not is_mounted_on_itself(str(left_mounted))
+
+
+def test_another_mount_is_not_taken_back(root: Path) -> None:
+    place = root.parent.parent / 'canary/apt'
+    run('mount', '-t', 'tmpfs', 'none', place)
+    try:
+        with pytest.raises(KiwiStashRootInvalid), guarded([(str(root.parent), ('',))]):
+            run('umount', root / 'dir/apt')
+        assert os.path.ismount(place)
+    finally:
+        run('umount', place)
 
 
 def test_a_refusal_is_told_whatever_became_of_it(root: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any, List
 
 import pytest
 from kiwi_stackbuild_plugin.host.command import remove_tree
-from kiwi_stackbuild_plugin.host.mounts import find_mounts, mount_points, processes_in
+from kiwi_stackbuild_plugin.host.mounts import (
+    find_mounts, is_mounted_on_itself, mount_points, processes_in
+)
 
 
 def pretend(
@@ -40,6 +42,32 @@ def test_mounts_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             top, f'{top}/proc', f'{top}/a b\\', f'{top}/proc'
         )
     ]
+
+
+#: mountinfo up to the point, a directory, and whether it is mounted on itself
+ON_ITSELF = [
+    ('1 0 8:1 / /\n2 1 8:1 /a/b /a/b', '/a/b', True),
+    ('1 0 8:1 / /\n2 1 8:1 /a/c /a/b', '/a/b', False),
+    ('1 0 8:1 / /\n2 1 0:9 / /a/b', '/a/b', False),
+    ('1 0 8:1 / /\n2 1 0:9 / /run\n3 2 0:9 /dbus /run/dbus', '/run/dbus', True),
+    ('1 0 8:1 / /\n2 1 0:9 /sub /run\n3 2 0:9 /sub/dbus /run/dbus', '/run/dbus', True),
+    ('1 0 8:1 / /\n2 1 0:9 /sub /run\n3 2 0:9 /dbus /run/dbus', '/run/dbus', False),
+    ('1 0 8:1 / /\n2 1 8:1 /x /x\n3 2 8:1 /x /x', '/x', True),
+    # the last one is another
+    ('1 0 8:1 / /\n2 1 8:1 /x /x\n3 2 0:9 / /x', '/x', False),
+    ('1 0 8:1 / /\n2 1 8:1 /a\\040b /a\\040b', '/a b', True),
+    ('1 0 8:1 / /', '/x', False), ('1 0 8:1 / /', '/', False),
+]
+
+
+@pytest.mark.parametrize(('text', 'directory', 'expected'), ON_ITSELF)
+def test_mounted_on_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, directory: str, expected: bool
+) -> None:
+    pretend(monkeypatch, tmp_path / 'info', [])
+    (tmp_path / 'info').write_text(text.replace('\n', ' rw - x\n') + ' rw - x\n')
+    monkeypatch.setattr(os.path, 'realpath', str)
+    assert is_mounted_on_itself(directory) is expected
 
 
 def test_nothing_is_removed_through_a_mount(

@@ -9,8 +9,20 @@ from typing import List
 import pytest
 
 from kiwi_stackbuild_plugin.host.text import (
-    age_in_words, age_of, align, human_age, human_size, parse_moment, utc
+    age_in_words, age_of, align, human_age, human_size, parse_moment, utc, without_login
 )
+
+
+@pytest.mark.parametrize(('text', 'shown'), [
+    ('http://u:p@h/x', 'http://h/x'), ('http://u@h/x', 'http://h/x'),
+    ('http://u:p@w@h/x', 'http://h/x'), ('http://u:a/b@h/x', 'http://h/x'),
+    ('http://u:1/b/@h/x', 'http://h/x'), ('http://u:/@h', 'http://h'),
+    ('at http://u:a/b@h/x: gone, ftp://u:c/d@i', 'at http://h/x: gone, ftp://i'),
+    ('http://h/a@b', 'http://h/a@b'), ('http://h:80/x', 'http://h:80/x'),
+    ('me@h.example said http://h/', 'me@h.example said http://h/'), ('', ''),
+])
+def test_logins_in_addresses(text: str, shown: str) -> None:
+    assert without_login(text) == shown
 
 
 @pytest.mark.parametrize(('text', 'told'), [

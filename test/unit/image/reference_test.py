@@ -68,7 +68,8 @@ def test_broken_rules_are_named() -> None:
 
 
 @pytest.mark.parametrize('text', [
-    'me:pw@h/x', 'me@h/x', 'docker://me:pw@h:5000/x:1', 'https://me:pw@h/x'
+    'me:pw@h/x', 'me@h/x', 'docker://me:pw@h:5000/x:1', 'https://me:pw@h/x',
+    'docker://me:a/pw@h/x', 'me:1/pw@h:5000/x', 'https://me:/pw/@h/x'
 ])
 def test_login_in_a_reference(text: str) -> None:
     with pytest.raises(KiwiStashArgumentInvalid, match='do not belong') as raised:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
+import urllib.request
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
@@ -138,9 +140,34 @@ def test_who_does_not_answer_has_no_state(
     assert 'does not tell its state' in caplog.text
 
 
+def test_who_is_silent_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once more for each of the files that might list packages."""
+    asked: List[str] = []
+
+    def silent(request: Any, timeout: float) -> None:
+        asked.append(request.full_url)
+        raise TimeoutError('timed out')
+
+    monkeypatch.setattr(urllib.request, 'urlopen', silent)
+    repository = Repository('http://h.invalid/debian', 'apt-deb', 'bookworm')
+    assert ask_repositories([repository]) == ['']
+    assert asked == ['http://h.invalid/debian/dists/bookworm/InRelease']
+
+
+def test_state_of_a_directory_is_that_of_its_copy(tmp_path: Path) -> None:
+    for name in ('one', 'two'):
+        write(tmp_path / name / 'a/x.rpm', '1')
+        os.utime(tmp_path / name / 'a/x.rpm', (1, 1))
+    one, two = ask_repositories([
+        Repository(f'dir://{tmp_path}/{name}', 'rpm-dir') for name in ('one', 'two')
+    ])
+    assert one == two != ''
+
+
 @pytest.mark.parametrize(('place', 'source_type'), [
     ('{host}/list', 'mirrorlist'), ('{host}/gone', 'metalink'), ('{host}/gone', ''),
     ('strange://u:p@w@host/x', ''), ('http://u:p@w@', ''),
+    ('strange://u:a/p@w@host/x', ''), ('http://u:1/p@w@127.0.0.1:1/', ''),
 ])
 def test_logins_are_not_said(
     served: Tuple[str, Path], caplog: pytest.LogCaptureFixture, place: str, source_type: str

@@ -14,6 +14,7 @@ from typing import Any, Dict, List
 
 import kiwi.defaults
 import pytest
+from kiwi.defaults import Defaults
 from stored_images import StoredImages, own_labels
 from trees import make_root
 
@@ -90,6 +91,7 @@ def test_failed_cell_stops_only_what_needs_it(
     assert order.index('end base') < order.index('begin on-base')
     assert not (work / 'out/on-bad.words').exists()
     words = (work / 'out/on-base.words').read_text().split()
+    assert words.pop(0).startswith('--shared-cache-dir=/')
     # kiwi 11 gives its options in another order
     assert [*sorted(words[:2], reverse=True), *words[2:]] == [
         '--type=iso', '--debug', 'system', 'stackbuild', '--stash=localhost/base:v1',
@@ -126,6 +128,20 @@ def test_so_many_at_a_time(work: Path, jobs: str, most: int) -> None:
         now += 1 if line.startswith('begin') else -1
         found = max(found, now)
     assert found == most
+
+
+def test_no_two_at_a_time_have_one_cache_of_packages(work: Path) -> None:
+    """Package managers lock it; one after the other they share it."""
+    (work / 'all.yaml').write_text('target-dir: out\naxes: {role: [a, b, c, d]}\n'
+                                   'defaults: {stash: small}\n')
+    run_matrix(request(work, jobs='2', global_args={'--shared-cache-dir': '/cache'}))
+    used = [
+        re.findall(r'--shared-cache-dir=(\S+)', path.read_text())
+        for path in (work / 'out').glob('*.words')
+    ]
+    cache = f'/{Defaults.get_shared_cache_location()}'
+    assert sorted({words[0] for words in used}) == [cache, f'{cache}/job-2']
+    assert [len(words) for words in used] == [1] * 4
 
 
 def test_ctrl_c_ends_all(work: Path) -> None:

@@ -44,6 +44,7 @@ def printed(work: Path, form: str) -> str:
 
 
 def test_json_is_a_matrix_to_include(work: Path) -> None:
+    (work / 'm.yaml').write_text(FILE.replace('registry:', '#'))
     cells: List[Dict[str, Any]] = json.loads(printed(work, 'json'))['include']
     assert [(cell['name'], cell['needs'], cell['stash']) for cell in cells] == [
         ('1.base', [], ['debian']), ('cache', ['1.base'], ['base:v1']),
@@ -73,6 +74,8 @@ def test_makefile_runs(work: Path, fails: bool) -> None:
         f'--target-dir=out/{name}' for name in ('cache', 'pushed', *(() if fails else ('last',)))
     )
     assert "--add-package=it's $HOME" in words
+    caches = [word for word in words if word.startswith('--shared-cache-dir=/')]
+    assert len(set(caches)) == len(targets), 'two at the same time have one cache'
     assert sorted(os.listdir(work / 'out')) == sorted(
         f'{target.rpartition("/")[2]}.log' for target in targets
     )
@@ -93,6 +96,8 @@ def test_pipelines_are_what_their_schema_says(work: Path, form: str, schema: str
 
 def commands(work: Path, form: str) -> Dict[str, List[str]]:
     told = json.loads(printed(work, form))
+    if form == 'json':
+        return {cell['name']: shlex.split(cell['command']) for cell in told['include']}
     if form == 'github':
         return {
             name: shlex.split(job['steps'][1]['run']) for name, job in told['jobs'].items()
@@ -103,7 +108,8 @@ def commands(work: Path, form: str) -> Dict[str, List[str]]:
 
 
 @pytest.mark.parametrize(('form', 'base', 'cache'), [
-    ('github', '_1_base', 'cache'), ('gitlab', '1.base', 'cell-cache')
+    ('github', '_1_base', 'cache'), ('gitlab', '1.base', 'cell-cache'),
+    ('json', '1.base', 'cache')
 ])
 def test_registry_is_the_shared_store(work: Path, form: str, base: str, cache: str) -> None:
     found = commands(work, form)
@@ -112,7 +118,9 @@ def test_registry_is_the_shared_store(work: Path, form: str, base: str, cache: s
     assert '--pull=always' in found[cache] and '--pull=always' not in found[base]
     assert '--stash=h:5000/x:latest' in found['last']
     told = json.loads(printed(work, form))
-    jobs = told.get('jobs', told)
+    jobs = told.get('jobs', told) if form != 'json' else {
+        cell['name']: cell for cell in told['include']
+    }
     assert jobs['last']['needs'] == [cache, 'pushed']
 
 

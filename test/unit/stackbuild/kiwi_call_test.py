@@ -191,6 +191,17 @@ def test_build_refuses(
 
 
 @pytest.mark.parametrize('extra', [
+    ['--set-repo=http://u:a/pw@h/x', '--bogus'], ['--set-repo-credentials=u:pw', '--bogus'],
+    ['--set-repo-credentials', 'u:pw', '--bogus'],
+    ['--set-repo=http://h/x', '--add-repo-credentials', 'u:pw', 'http://u:pw@h'],
+])
+def test_refusal_says_no_login(extra: List[str]) -> None:
+    with pytest.raises(KiwiStashArgumentInvalid) as caught:
+        kiwi_call.prepare_build('/d', '/t', parsed([]), extra)
+    assert 'does not accept' in caught.value.summary and 'pw' not in caught.value.summary
+
+
+@pytest.mark.parametrize('extra', [
     ['--root=/x'], ['--ro=/x'], ['--add-package=vim'], ['--signing-key']
 ])
 def test_create_refuses(extra: List[str]) -> None:

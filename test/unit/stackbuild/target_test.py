@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Callable
 
 import pytest
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
+from kiwi_stackbuild_plugin.stackbuild import target as target_module
 from kiwi_stackbuild_plugin.stackbuild.target import (
     check_target, made_directories, mark_finished, publish
 )
@@ -90,6 +92,29 @@ def test_marker_is_not_written_through_a_link(tmp_path: Path) -> None:
             publish(target, f'{target.build_dir}/staged')
     assert (tmp_path / 'canary').read_text() == 'precious'
     assert not os.path.exists(target.image_root)
+
+
+@as_root
+@pytest.mark.parametrize(('link', 'taken'), [('{shared}', True), ('/run', False)])
+def test_what_a_killed_kiwi_mounted_outside_is_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, taken: bool
+) -> None:
+    """It binds /run/dbus on itself where the link var/run leads there."""
+    shared = tmp_path / 'run/dbus'
+    shared.mkdir(parents=True)
+    monkeypatch.setattr(target_module, '_SHARED', str(shared))
+    target = check_target(str(tmp_path / 'out'))
+    with made_directories(target):
+        for name in ('first', 'second'):
+            staged = tmp_path / 'out/build' / name
+            place = (staged / 'var').joinpath(*shared.parts[1:])
+            place.parent.mkdir(parents=True)
+            place.symlink_to(link.format(shared=shared))
+            subprocess.run(['mount', '--bind', shared, shared], check=True)
+            publish(target, str(staged))
+            subprocess.run(['umount', shared], check=name == 'first' or not taken,
+                           capture_output=True)
+    assert not os.path.ismount(shared)
 
 
 def test_marker_that_is_gone_does_not_spoil_a_build(tmp_path: Path) -> None:

@@ -208,7 +208,28 @@ def test_other_versions(
     ('--set-repo=dir:///x,rpm-md', '--set-repo-credentials', 'u:secret'),
 ])
 def test_credentials_do_not_count(words: Tuple[str, ...]) -> None:
-    assert list(unchanged._without_logins(words)) == ['--set-repo=dir:///x,rpm-md']
+    assert list(kiwi_call.without_credentials(words)) == ['--set-repo=dir:///x,rpm-md']
+
+
+#: a description, a place, and what a record calls it
+PLACES: List[Tuple[Any, str, str]] = [
+    ('/a/d', '/a/d/key', 'key'), ('/a/d', '/a/repo', '../repo'), ('/a/d', '/a/d', '.'),
+    ('/a/d', 'dir:///a/repo/x', 'dir://../repo/x'), ('/a/d', 'file:/a/d/x', 'file:x'),
+    ('/a/d', '/home/joe/key', 'key@'), ('/a/d', '/a', 'a@'),
+    (None, '/a/key', 'key@'), ('/', '/etc/key', 'etc/key'),
+    ('/a/d', 'iso:///home/joe/x.iso', 'iso://x.iso@'),
+    ('/a/d', 'http://u:p/w@h/a', 'http://h/a'), ('/a/d', 'docker://h/x', 'docker://h/x'),
+    ('/a/d', 'obs://A/B', 'obs://A/B'),
+]
+
+
+@pytest.mark.parametrize(('description', 'place', 'expected'), PLACES)
+def test_records_have_no_paths_of_this_machine(
+    description: Any, place: str, expected: str
+) -> None:
+    found = unchanged._portable(place, description)
+    assert found.startswith(expected) and 'home' not in found
+    assert '@' in expected or found == expected
 
 
 def test_stash_says_what_it_was_built_of(

@@ -80,6 +80,19 @@ def test_first_stash_is_whole_and_the_next_a_change(
     assert bytes_of(root) == before, 'the tree stays as it was'
 
 
+def test_unchanged_tree_stays_what_it_was_built_of(root: Path, stored: StoredImages) -> None:
+    """A change of it is another thing, of which nobody knows what it was built of."""
+    stash(StashRequest(str(root), 'web', inputs='what it is made of'))
+    for more in ({}, {'container_name': 'copy'}):
+        stash(StashRequest(str(root), **{'container_name': 'web', **more}))
+        assert len(stored.infos()) == 1
+    stash(StashRequest(str(root), 'web', labels=('user=x',)))
+    assert stored.infos()[-1].told.inputs == 'what it is made of'
+    (root / 'etc/new').write_text('new')
+    stash(StashRequest(str(root), 'web'))
+    assert not stored.infos()[-1].told.inputs
+
+
 @pytest.mark.parametrize(('more', 'kind', 'said'), [
     ({'root': ''}, KiwiStashRootInvalid, 'the directory name is empty'),
     ({'root': '/nowhere'}, KiwiStashRootInvalid, '/nowhere'),

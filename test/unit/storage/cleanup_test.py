@@ -127,6 +127,16 @@ def test_sweep_after_a_kill(
     assert os.listdir(parent) == []
 
 
+def test_note_that_never_got_its_name_is_swept(storage: FakeStorage, parent: Path) -> None:
+    note_import(local.graph_root(), IMAGE_ID, [])
+    place = Path(local.graph_root().path, 'kiwi-stackbuild/unfinished')
+    left = place / f'.{OTHER}.5'
+    left.write_text('{')
+    os.utime(left, (1, 1))
+    cleanup.sweep([str(parent)])
+    assert os.listdir(place) == []
+
+
 def test_sweep_leaves_what_is_of_another_storage(storage: FakeStorage, parent: Path) -> None:
     storage.add(IMAGE_ID)
     place = killed(parent, f'+{IMAGE} {IMAGE_ID}', storage='/etc/other.conf')
