@@ -298,7 +298,7 @@ class StashContainer:
             if os.path.lexists(filename):
                 os.unlink(filename)
             export_container(
-                self._image_id, f'{transport}:{filename}:{image_ref}', additional_names or ()
+                self._image_id, transport, filename, image_ref, additional_names or ()
             )
             self._held.close()
         if RuntimeConfig().get_container_compression():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import List, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.host.command import RunningCommand, reason_of, run_command
 from kiwi_stackbuild_plugin.image.image import Document, ImageInfo
 from kiwi_stackbuild_plugin.storage.parsing import parse_config, parse_manifest
+from kiwi_stackbuild_plugin.tree.opening import opened_tree
 
 #: what skopeo inspect is asked for
 _RAW, _CONFIG = ('--raw',), ('--config', '--raw')
@@ -88,16 +90,18 @@ def write_archive(image_id: str, path: str, tag: str) -> None:
 
 
 def export_container(
-    image_id: str, destination: str, names: Sequence[str] = (), options: Sequence[str] = ()
+    image_id: str, transport: str, path: str, name: str, more: Sequence[str] = ()
 ) -> None:
     """Write a stored image to a new archive under one or more names.
 
-    :param destination: archive's transport, file and name
-    :param names: further ones, which only a docker-archive takes
-    :param options: more options of skopeo copy
+    :param transport: docker-archive or oci-archive
+    :param more: further names, which only a docker-archive takes
     """
-    run_command([
-        'skopeo', 'copy', '--quiet', *options,
-        *(f'--additional-tag={name}' for name in names),
-        f'containers-storage:@{image_id}', destination
-    ])
+    folder, file = os.path.split(os.path.abspath(path))
+    with opened_tree(folder) as fd:
+        # skopeo takes what follows a colon for a name
+        place = f'/proc/{os.getpid()}/fd/{fd}' if ':' in folder else folder
+        run_command([
+            'skopeo', 'copy', '--quiet', *(f'--additional-tag={each}' for each in more),
+            f'containers-storage:@{image_id}', f'{transport}:{place}/{file}:{name}'
+        ])

@@ -311,6 +311,19 @@ def test_a_failure_leaves_nothing(here: Site, tmp_path: Path) -> None:
         make_container(wanted, tmp_path / 'made', ContainerPlan(STASH, found('small')))
 
 
+@pytest.mark.parametrize('transport', ['oci-archive', 'docker-archive'])
+def test_a_directory_with_a_colon(here: Site, tmp_path: Path, transport: str) -> None:
+    (tmp_path / 'a: b').mkdir()
+    with container_tool(ContainerPlan(STASH, found('small'))):
+        archive = oci.ContainerImageOCI(str(here.root), transport).create(
+            str(tmp_path / 'a: b/made.tar'), None, True, False
+        )
+    # skopeo, which reads it here, cannot have a colon either
+    moved = Path(archive).rename(tmp_path / 'made.tar')
+    assert b'etc/folder/deep/file' in read_container(moved, transport, tmp_path).tree
+    assert not any((tmp_path / 'a: b').iterdir())
+
+
 def describe_container(root: Path, image: str) -> None:
     (root / 'image/config.xml').write_text(DESCRIPTION.format(image=image))
     (root / '.profile').write_text(f"kiwi_profiles=''\nkiwi_type='{image}'\n")
