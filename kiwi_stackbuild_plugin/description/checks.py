@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from typing import Any, Mapping, Sequence, Set
 
 from kiwi.defaults import Defaults
 
+from kiwi_stackbuild_plugin.description.description import parse_xml
 from kiwi_stackbuild_plugin.description.facts import MANAGERS, BaseFacts, is_bootstrapped
+from kiwi_stackbuild_plugin.description.names import applying, find_missing
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.host.text import without_login
 from kiwi_stackbuild_plugin.image.image import ImageInfo, oci_architecture
@@ -67,6 +70,27 @@ def check_packages(state: Any, facts: BaseFacts, base: str) -> bool:
         '%s has no %s: kiwi bootstraps into what is there', base, manager
     )
     return False
+
+
+def check_files(state: Any, path: str, shown: str) -> None:
+    """Look for the files that a full description names.
+
+    :param state: kiwi's XMLState of it
+    :param path: of its text with nothing included any more
+    :param shown: its file, for messages
+    :raises KiwiStashDescriptionInvalid: one is not there that kiwi asks for in the end
+    """
+    with open(path, 'rb') as source:
+        image = parse_xml(source.read(), shown)
+    for name in find_missing(
+        image, os.path.dirname(shown),
+        applying(state.profiles or (), state.get_build_type_name())
+    ):
+        if name.is_needed:
+            raise KiwiStashDescriptionInvalid(
+                f'{shown}: Specified {name.element.tag} {name.value} does not exist'
+            )
+        log.warning('The description names %s: is not there', name.shown)
 
 
 def _warn_of_release(state: Any, facts: BaseFacts, base: str) -> None:

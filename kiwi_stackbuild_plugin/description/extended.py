@@ -18,7 +18,8 @@ from kiwi_stackbuild_plugin.description.extension import Extension
 from kiwi_stackbuild_plugin.description.keyed import WHOLE, Built
 from kiwi_stackbuild_plugin.description.merging import Place, merge
 from kiwi_stackbuild_plugin.description.names import (
-    EDIT_SCRIPTS, Kind, applying, climbing, find_missing, guard_names, host_scripts
+    EDIT_SCRIPTS, Name, applying, climbing, find_missing, find_names, guard_names,
+    host_scripts
 )
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid, printable
 
@@ -190,7 +191,7 @@ def link_beside(extension: Extension, top: str) -> str:
     levels = names[-1][0] if names else 0
     if levels > _MOST_LEVELS:
         raise KiwiStashDescriptionInvalid(
-            f'{extension.path}: a name in it leads up {levels} directories'
+            f'{extension.places.of(names[-1][2])}a name leads up {levels} directories'
         )
     source = os.path.realpath(extension.directory)
     chain = (['top'] * levels + source.split('/')[1:])[-levels:] if levels else []
@@ -200,7 +201,7 @@ def link_beside(extension: Extension, top: str) -> str:
     for name in sorted(os.listdir(source)):
         if name not in skipped:
             _take(os.path.join(source, name), os.path.join(directory, name))
-    for up, path in names:
+    for up, path, _ in names:
         _link_above(source, directory, up, path)
     return directory
 
@@ -279,11 +280,22 @@ def _missing(
     build_type = extension.build_type or state.get_build_type_name()
     missing = find_missing(image, directory, applying(state.profiles, build_type))
     for name in missing:
-        if name.kind is Kind.STORED:
+        if name.is_needed:
             raise KiwiStashDescriptionInvalid(
-                f'{name.shown}: is neither beside {extension.path} nor in the stash'
+                f'{_place(extension, name)}{name.shown}: is neither beside {extension.path} '
+                'nor in the stash'
             )
-    return tuple(f'{name.shown}: is not there' for name in missing)
+    return tuple(
+        f'{_place(extension, name)}{name.shown}: is not there' for name in missing
+    )
+
+
+def _place(extension: Extension, name: Name) -> str:
+    """Return where an extension has a name, nothing if it is the stash that has it."""
+    for other in find_names(extension.image):
+        if other[1:] == name[1:] and other.element.tag == name.element.tag:
+            return extension.places.of(other.element)
+    return ''
 
 
 def _text(image: Any) -> str:

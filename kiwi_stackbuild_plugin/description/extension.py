@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from glob import glob
 from typing import Any, List, Optional
 
@@ -12,9 +12,10 @@ from kiwi.defaults import Defaults
 from kiwi.markup import Markup
 from lxml import etree
 
-from kiwi_stackbuild_plugin.description.description import SIZE_LIMIT, parse_xml
+from kiwi_stackbuild_plugin.description.description import parse_xml
+from kiwi_stackbuild_plugin.description.places import Places, include_files, read_limited
 from kiwi_stackbuild_plugin.description.schema import schema_version
-from kiwi_stackbuild_plugin.description.schema_errors import Finding, find_error
+from kiwi_stackbuild_plugin.description.schema_errors import find_error
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 
 _MARK = 'stashed'
@@ -27,11 +28,13 @@ class Extension:
     :param path: its file; directory: where that is
     :param is_xml: or else another markup that kiwi reads
     :param image: root element, in kiwi's own schema version, without includes
+    :param places: where its elements are written
     """
 
     path: str
     is_xml: bool
     image: Any
+    places: Places = field(default_factory=Places)
 
     @property
     def directory(self) -> str:
@@ -95,12 +98,7 @@ def read_extension(path: str, work_dir: str) -> Optional[Extension]:
     :returns: None for any other description, broken ones too: those are kiwi's
     :raises KiwiStashDescriptionInvalid: with line, element and reason
     """
-    with open(path, 'rb') as source:
-        data = source.read(SIZE_LIMIT + 1)
-    if len(data) > SIZE_LIMIT:
-        raise KiwiStashDescriptionInvalid(
-            f'{path}: has more than {SIZE_LIMIT} bytes, which are not read'
-        )
+    data = read_limited(path)
     is_xml = data.lstrip(b'\xef\xbb\xbf \t\r\n').startswith(b'<')
     if is_xml:
         try:
@@ -118,12 +116,16 @@ def read_extension(path: str, work_dir: str) -> Optional[Extension]:
             )
     if image is None or image.tag != 'image' or _MARK not in image.attrib:
         return None
-    if is_xml and image.get('schemaversion', schema_version()) == schema_version():
-        _refuse(path, find_error(image), True)
+    places = include_files(image, path) if is_xml else Places(path)
     if 'schemaversion' in image.attrib or image.find('include') is not None:
         image = _upgrade(path, image, work_dir)
-    _refuse(path, find_error(image), False)
-    return Extension(os.path.abspath(path), is_xml, image)
+    places.settle(image)
+    error = find_error(image)
+    if error is not None:
+        raise KiwiStashDescriptionInvalid(
+            f'{places.number(error.line)}<{error.element}>: {error.why}'
+        )
+    return Extension(os.path.abspath(path), is_xml, image, places)
 
 
 def _read_markup(path: str) -> Any:
@@ -145,11 +147,3 @@ def _upgrade(path: str, image: Any, work_dir: str) -> Any:
     markup = Markup.new(path, 'xml')  # the file it makes goes when it goes
     with open(markup.apply_xslt_stylesheets(written), 'rb') as source:
         return parse_xml(source.read(), path)
-
-
-def _refuse(path: str, error: Optional[Finding], has_lines: bool) -> None:
-    if error is not None:
-        place = f' line {error.line}:' if has_lines else ''
-        raise KiwiStashDescriptionInvalid(
-            f'{path}:{place} <{error.element}>: {error.why}'
-        )

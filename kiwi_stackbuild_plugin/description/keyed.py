@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from lxml import etree
 
 from kiwi_stackbuild_plugin.description.extension import is_here
+from kiwi_stackbuild_plugin.description.places import Places
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 
 #: elements that are told apart by their name and architecture, and attributes
@@ -70,8 +71,11 @@ WHOLE = Built()
 class Merger:
     """Adds sections to a description; what it added is not replaced again."""
 
-    def __init__(self, result: Any, now: Built, extension: Any) -> None:
+    def __init__(
+        self, result: Any, now: Built, extension: Any, places: Optional[Places] = None
+    ) -> None:
         self.result = result
+        self.places = places or Places()
         #: what the extension names itself stays for that
         self.keys = {_key(one, one) for one in extension.iterfind('repository')} | {
             _key(section, child) for section in extension.iterchildren(etree.Element)
@@ -102,7 +106,7 @@ class Merger:
             _join_namespaces(old, section)
         elif not self.now.selects(old):
             raise KiwiStashDescriptionInvalid(
-                f'<{section.tag}> of the stash is for the profiles '
+                f'{self.places.of(section)}<{section.tag}> of the stash is for the profiles '
                 f'{old.get("profiles")} only, and kiwi takes no second one',
                 'build with one of these profiles'
             )
@@ -161,7 +165,8 @@ class Merger:
         if first is not child and not _is_same(first, child):
             name = child.get('name') or child.get('alias') or _address(child)
             raise KiwiStashDescriptionInvalid(
-                f'the extension has <{child.tag}> {name} twice, and they differ'
+                f'{self.places.of(child)}the extension has <{child.tag}> {name} twice, and '
+                f'they differ', *self.places.hints(first)
             )
         return first is not child
 

@@ -83,7 +83,7 @@ def merge(
             result.set(name, extension.image.get(name))
     every = result.findall('preferences')
     preferences = [every[number] for number in sections] or every[:1]
-    merger = Merger(result, now, extension.image)
+    merger = Merger(result, now, extension.image, extension.places)
     for section in extension.image.iterchildren(etree.Element):
         if section.tag != 'preferences' or not is_here(section.get('arch')):
             merger.add(section)
@@ -91,7 +91,10 @@ def merge(
     _replace_settings(preferences, extension.image)
     etree.indent(result, '    ')
     there = [element for element in done if result in element.iterancestors()]
-    kept = [element for element in there if not _has_new_file(extension, element)]
+    kept = [
+        element for element in there
+        if not _has_new_file(extension, element) and not _is_in_image(element)
+    ]
     brought = [
         child for section in extension.image for child in section
         if child.tag in _DONE_ONCE.get(str(section.tag), ())
@@ -157,6 +160,14 @@ def _has_new_file(extension: Extension, element: Any) -> bool:
     name = element.get('name') or ''
     return element.tag in ('archive', 'file') and not os.path.isabs(name) and (
         os.path.isfile(os.path.join(extension.directory, name))
+    )
+
+
+def _is_in_image(element: Any) -> bool:
+    """Tell whether a file goes into image/, which is made anew with the description."""
+    target = (element.get('target') or element.get('target_dir') or '').lstrip('/')
+    return element.tag in ('archive', 'file') and (
+        f'{os.path.normpath(target)}/'.startswith('image/')
     )
 
 

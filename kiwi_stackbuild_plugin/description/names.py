@@ -52,6 +52,11 @@ class Name(NamedTuple):
         place = f'{self.element.tag} {self.attribute}'.strip()
         return f'{self.value!r} ({place})'
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether kiwi ends where the file is not there, and does not go on without."""
+        return self.kind is Kind.STORED or self.element.tag == 'signing'
+
 
 #: (parent, element, attribute); no attribute: its text, no parent: any
 _NAMES: Dict[Tuple[str, str, str], Kind] = {
@@ -243,10 +248,10 @@ def find_missing(
     ]
 
 
-def climbing(image: Any) -> Iterator[Tuple[int, List[str]]]:
+def climbing(image: Any) -> Iterator[Tuple[int, List[str], Any]]:
     """Yield names that lead up from a description's directory.
 
-    :returns: how many levels, and the names from there on down
+    :returns: how many levels, the names from there on down, and the element
     """
     for element in image.iter(etree.Element):
         for value in (*element.attrib.values(), element.text or ''):
@@ -256,7 +261,7 @@ def climbing(image: Any) -> Iterator[Tuple[int, List[str]]]:
             while levels < len(names) and names[levels] == '..':
                 levels += 1
             if levels and not path.startswith('/'):
-                yield levels, names[levels:]
+                yield levels, names[levels:], element
 
 
 def why_outside(name: str) -> str:

@@ -22,7 +22,9 @@ from kiwi.xml_state import XMLState
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.host.text import without_login
-from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import warning_of_file_system
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import (
+    TOOL_CHAIN, warning_of_file_system
+)
 
 log = logging.getLogger('kiwi')
 
@@ -112,6 +114,28 @@ def prepare_root(
         {'--description': description, '--root': root_dir},
         ('--allow-existing-root',), global_words(global_args), extra
     )
+
+
+def load(call: KiwiCall, directory: str, kiwi_file: str = '') -> None:
+    """Let a build task read a description, and refuse now what it refuses as it begins.
+
+    :raises KiwiError: what kiwi has against it
+    """
+    call.task.load_xml_description(directory, kiwi_file)
+    # whether that is needed is not known yet
+    _check(call.task, call.task.checks_before_command_args, TOOL_CHAIN)
+
+
+def check_repositories(task: Any) -> None:
+    """Let a build task refuse now what it refuses when it knows its arguments.
+
+    :raises KiwiError: what kiwi has against it
+    """
+    _check(task, task.checks_after_command_args)
+
+
+def _check(task: Any, checks: Mapping[str, Any], left_out: str = '') -> None:
+    task.run_checks({name: args for name, args in checks.items() if name != left_out})
 
 
 def apply_options(task: Any) -> None:

@@ -33,7 +33,8 @@ log = logging.getLogger('kiwi')
 _BOOTSTRAP = 'bootstrap'
 _IMAGE = 'image'
 _FILE_SYSTEM = 'check_target_dir_on_unsupported_filesystem'
-_TOOL_CHAIN = 'check_container_tool_chain_installed'
+#: a check of kiwi's that depends on how a container is made
+TOOL_CHAIN = 'check_container_tool_chain_installed'
 
 
 @contextmanager
@@ -173,7 +174,7 @@ def with_container_tool(
             new=lambda: make(original.new)
         )))
         if not needs_own:
-            places.append((RuntimeChecker, _TOOL_CHAIN, lambda self: None))
+            places.append((RuntimeChecker, TOOL_CHAIN, lambda self: None))
     elif tool:
         places.append((RuntimeConfig, 'get_oci_archive_tool', lambda self: tool))
     with swapped(places):

@@ -10,7 +10,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple
 from kiwi.exceptions import KiwiError
 from kiwi.xml_state import XMLState
 
-from kiwi_stackbuild_plugin.description.checks import check_packages
+from kiwi_stackbuild_plugin.description.checks import check_files, check_packages
 from kiwi_stackbuild_plugin.description.description import load_stashed
 from kiwi_stackbuild_plugin.description.extended import (
     Extended, built_of, check_stashed, extend
@@ -125,9 +125,10 @@ def read_given(
         )
     call = _prepare_call(request, target, request.description, request.global_args)
     if request.description is not None and extension is None:
-        call.task.load_xml_description(
-            request.description, request.global_args.get('--kiwi-file') or ''
+        kiwi_call.load(
+            call, request.description, request.global_args.get('--kiwi-file') or ''
         )
+        check_files(call.task.xml_state, call.task.description.description, path)
     return Given(stashes, call, extension)
 
 
@@ -280,7 +281,7 @@ def _extend(
     known['--kiwi-file'] = None
     place = os.path.relpath(extended.directory, work_dir)
     call = _prepare_call(request, target, os.path.join(target.build_dir, place), known)
-    call.task.load_xml_description(extended.directory)
+    kiwi_call.load(call, extended.directory)
     return call, extended
 
 
@@ -303,6 +304,7 @@ def _fitting(
     state = call.task.xml_state
     described = state.build_type.get_derived_from() or ''
     kiwi_call.apply_options(call.task)
+    kiwi_call.check_repositories(call.task)
     skips = check_packages(state, join_facts(facts), steps[0].image.display_name)
     imported = choose_import(state, steps[0].image)
     if imported:

@@ -10,6 +10,7 @@ import copy
 import logging
 import os
 import re
+import stat
 from contextlib import contextmanager
 from types import MethodType
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
@@ -21,6 +22,7 @@ from kiwi.system.setup import SystemSetup
 from kiwi_stackbuild_plugin.description.extended import Script
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
 from kiwi_stackbuild_plugin.description.merging import Place
+from kiwi_stackbuild_plugin.host.tool_writes import rpm_database
 from kiwi_stackbuild_plugin.packages.installed import installed_packages, missed_by_apt
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import after_load, join_bootstrap, swapped
 from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
@@ -155,15 +157,29 @@ class _Prepare(SystemPrepare):  # type: ignore[misc]
 
     def __init__(self, xml_state: Any, *args: Any, **options: Any) -> None:
         self.xml_state: Any = None
+        self.absent = _absent(args[0] if args else options['root_dir'])
         super().__init__(self.preparation.changes(xml_state), *args, **options)
         self.deleted = xml_state.get_to_become_deleted_packages(True)
         self.back: List[str] = []
 
     def install_system(self, manager: Any) -> None:
         """Install packages; apt needs those that were deleted by force."""
-        if self.xml_state.get_system_packages():
+        state = self.xml_state
+        if state.get_system_packages():
             self.bring_back(manager)
-        super().install_system(manager)
+        if 'get_packages_sections' in vars(state):
+            self.xml_state = copy.copy(state)
+            ignored = ignored_packages(state, self.missing)
+            self.xml_state.get_system_ignore_packages = lambda: ignored
+        try:
+            super().install_system(manager)
+        finally:
+            self.xml_state = state
+
+    def missing(self, packages: Sequence[str]) -> bool:
+        """Tell whether some of these packages are not installed."""
+        manager = self.xml_state.get_package_manager()
+        return _there(self.root_dir, manager, packages) != list(packages)
 
     def install_packages(self, manager: Any, packages: Sequence[str]) -> None:
         """Install packages that are named on the command line."""
@@ -178,6 +194,16 @@ class _Prepare(SystemPrepare):  # type: ignore[misc]
                 log.info('Installed and deleted again, apt needs it: %s', name)
                 manager.request_package(name)
                 self.back.append(name)
+
+    def clean_package_manager_leftovers(self) -> None:
+        """Remove the link of kiwi's from where this machine has its data base of rpm.
+
+        In a new root it goes when the bootstrap phase ends.
+        """
+        super().clean_package_manager_leftovers()
+        with opened_tree(self.root_dir) as root_fd:
+            for name in self.absent:
+                _remove_link(root_fd, name)
 
     def pinch_system(self, manager: Any = None, force: bool = False) -> None:
         """Delete packages, those that came back too."""
@@ -201,6 +227,58 @@ class _Prepare(SystemPrepare):  # type: ignore[misc]
         )
         if there:
             super().delete_packages(manager, there, force)
+
+
+def ignored_packages(state: Any, missing: Callable[[Sequence[str]], bool]) -> List[str]:
+    """Return what is not to be installed where the image phase does it all.
+
+    What only the bootstrap phase is to do without may well be installed in the image
+    phase. kiwi says it to no zypper.
+
+    :param state: see kiwi_patches.join_bootstrap
+    :param missing: whether some of these packages are not installed
+    """
+    def names(kind: str, sections: Sequence[Any]) -> Set[str]:
+        return {
+            one.get_name().strip() for section in sections
+            for one in getattr(section, f'get_{kind}')()
+            if state.package_matches_host_architecture(one)
+        }
+
+    def sections_of(*types: str) -> List[Any]:
+        return list(type(state).get_packages_sections(state, types))
+
+    image = sections_of('image', state.get_build_type_name())
+    bootstrap = sections_of('bootstrap')
+    ignored = names('ignore', image)
+    if state.get_package_manager() != 'zypper' and missing(
+        sorted(names('package', bootstrap))
+    ):
+        ignored |= names('ignore', bootstrap) - names('package', image)
+    return sorted(ignored)
+
+
+def _absent(root: str) -> List[str]:
+    """Return where this machine has its data base of rpm if a root has nothing there."""
+    # kiwi follows links on the way, and was refused a root where they lead out of it
+    return [
+        name for name in rpm_database() if not os.path.lexists(os.path.join(root, name))
+    ]
+
+
+def _remove_link(root_fd: int, name: str) -> None:
+    directory, _, last = os.path.normpath(name).rpartition('/')
+    try:
+        fd = open_below(root_fd, os.fsencode(directory or '.'))
+    except OSError:
+        return
+    try:
+        if stat.S_ISLNK(os.stat(last, dir_fd=fd, follow_symlinks=False).st_mode):
+            os.unlink(last, dir_fd=fd)
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(fd)
 
 
 def _missed(root: str) -> Set[str]:

@@ -8,6 +8,7 @@ import shutil
 from contextlib import ExitStack
 from typing import Sequence
 
+from kiwi_stackbuild_plugin.description.description import EXCLUDE_FILES
 from kiwi_stackbuild_plugin.description.extended import kept_extension
 from kiwi_stackbuild_plugin.description.links import EVERYTHING, RootWork, check_links
 from kiwi_stackbuild_plugin.description.origin import take_moment, write_origin
@@ -166,11 +167,13 @@ def place_description(plan: BuildPlan, root: str) -> None:
     for path in extended.overlays:
         copy = copy_tree if os.path.isdir(path) else shutil.copyfile
         copy(path, os.path.join(root, 'image', os.path.basename(path)))
-    kept = kept_extension(extended.directory)
-    if kept:
-        shutil.copyfile(
-            os.path.join(extended.directory, kept), os.path.join(root, 'image', kept)
-        )
+    # what leaves files out of images was perhaps written by a script, or is of an overlay
+    lists = [os.path.basename(os.fsdecode(name)) for name in EXCLUDE_FILES]
+    for name in (kept_extension(extended.directory), *lists):
+        if name and os.path.isfile(os.path.join(extended.directory, name)):
+            shutil.copyfile(
+                os.path.join(extended.directory, name), os.path.join(root, 'image', name)
+            )
 
 
 def place_beside(plan: BuildPlan, build_dir: str) -> None:

@@ -37,6 +37,7 @@ LINKS: Dict[str, Dict[str, str]] = {
 PROVIDED = {
     'bash': ('/bin/sh', '/bin/bash', '/usr/bin/sh'),
     'libc-bin': ('/sbin/ldconfig', '/usr/sbin/ldconfig'),
+    'patterns-stackos-tools': ('pattern() = tools', 'pattern-visible()'),
 }
 SCRIPTS = {'libc-bin': '%post -p /sbin/ldconfig'}
 #: directories that only "filesystem" has
@@ -70,6 +71,21 @@ VERSION_ID="1"
 VERSION_CODENAME=pebble
 PRETTY_NAME="StackOS 1"
 '''
+#: groups of packages, for dnf
+COMPS = '''<?xml version="1.0" encoding="utf-8"?>
+<comps>
+  <group>
+    <id>tools</id>
+    <name>Tools</name>
+    <uservisible>true</uservisible>
+    <packagelist>
+      <packagereq type="mandatory">tree</packagereq>
+      <packagereq type="default">less</packagereq>
+      <packagereq type="default">nano</packagereq>
+    </packagelist>
+  </group>
+</comps>
+'''
 
 
 class RepositoryFailed(Exception):
@@ -83,6 +99,7 @@ class Package:
     :param tree: its files
     :param requires: as Debian writes it
     :param provides: as Debian writes it
+    :param recommends: names of packages
     :param config: paths of its configuration files
     :param script: sections of the spec
     """
@@ -93,6 +110,7 @@ class Package:
     arch: str = platform.machine()
     requires: List[str] = field(default_factory=list)
     provides: List[str] = field(default_factory=list)
+    recommends: List[str] = field(default_factory=list)
     config: Set[str] = field(default_factory=set)
     script: str = ''
 
@@ -134,7 +152,17 @@ def own_packages(work: Path, like: str) -> List[Package]:
     (release.tree / 'etc').mkdir()
     (release.tree / 'etc/os-release').symlink_to('../usr/lib/os-release')
     release.provides = ['system-release (= 1)', 'distribution-release']
-    return [base, release, _demo(work, 1), _demo(work, 2)]
+    return [base, release, _demo(work, 1), _demo(work, 2), _pattern(work)]
+
+
+def _pattern(work: Path) -> Package:
+    """The named collection "tools", as zypper has them; dnf reads COMPS."""
+    made = Package(
+        'patterns-stackos-tools', work / 'pattern', arch='noarch', requires=['tree'],
+        recommends=['less', 'nano']
+    )
+    (made.tree / 'usr').mkdir(parents=True)
+    return made
 
 
 def _demo(work: Path, version: int) -> Package:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, Sequence, Set
 
-from stackos.contents import BASE_DIRS, PROVIDED, Package, run
+from stackos.contents import BASE_DIRS, COMPS, PROVIDED, Package, run
 
 _SPEC = '''Name: {name}
 Epoch: {epoch}
@@ -82,7 +82,8 @@ def sign(repo: Path, home: Path) -> None:
                 f'_gpg_name {_KEY_NAME}', f'_gpg_path {home}', '__gpg /usr/bin/gpg'
             ), *sorted(repo.rglob('*.rpm'))
         )
-        run('createrepo_c', '--quiet', repo)
+        (home / 'comps.xml').write_text(COMPS)
+        run('createrepo_c', '--quiet', '--groupfile', home / 'comps.xml', repo)
         run(*gpg, '--armor', '--detach-sign', repo / 'repodata/repomd.xml')
     finally:
         run('gpgconf', '--homedir', home, '--kill', 'all')
@@ -121,6 +122,8 @@ def _relations(package: Package, available: Set[str]) -> Iterator[str]:
                 break
     for name, bound in sorted(found.items()):
         yield f'Requires: {name}{bound}'
+    for name in package.recommends:
+        yield f'Recommends: {name}'
     for text in package.provides:
         match = re.match(r'([^ (]+)\s*(?:\(=\s*(\S+)\))?', text)
         if match and match[1] != package.name:

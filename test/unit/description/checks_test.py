@@ -12,7 +12,9 @@ from kiwi.xml_description import XMLDescription
 from kiwi.xml_state import XMLState
 
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import join_bootstrap, skip_bootstrap
-from kiwi_stackbuild_plugin.description.checks import check_architecture, check_packages
+from kiwi_stackbuild_plugin.description.checks import (
+    check_architecture, check_files, check_packages
+)
 from kiwi_stackbuild_plugin.description.facts import BaseFacts
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.image.image import ImageInfo
@@ -150,3 +152,42 @@ def test_a_task_is_told_once_it_has_loaded_its_description(tmp_path: Path) -> No
     assert task.command_args == {
         '--add-bootstrap-package': [], '--add-package': ['late', 'early']
     }
+
+
+NAMED = '<packages type="image"><package name="vim"/>'
+
+
+@pytest.mark.parametrize(('old', 'new', 'told'), [
+    (NAMED, f'{NAMED}<archive name="none.tar"/>', 'Specified archive none.tar does not exist'),
+    (NAMED, f'{NAMED}<archive name="/none/x.tar"/>', 'Specified archive /none/x.tar does not'),
+    ('<type image="tbz"/>', '<type image="oem" filesystem="ext4" editbootinstall="no.sh"/>',
+     'Specified type no.sh does not exist'),
+    ('/debian"/>', '/debian"><signing key="file:///none.key"/></source>',
+     'Specified signing /none.key does not exist'),
+])
+def test_a_file_that_kiwi_asks_for_later_is_missed_at_once(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    (tmp_path / 'early.tar').touch()
+    path = str(tmp_path / 'config.xml')
+    state = state_of(tmp_path, (old, new))
+    with pytest.raises(KiwiStashDescriptionInvalid) as issue:
+        check_files(state, path, path)
+    assert issue.value.summary.startswith(f'{path}: {told}')
+
+
+@pytest.mark.parametrize(('old', 'new', 'warnings'), [
+    (NAMED, NAMED, []),
+    (NAMED, f'{NAMED}</packages><packages type="iso"><archive name="none.tar"/>', []),
+    ('http://user:secret@h/debian', 'dir:///none/there', ['/none/there']),
+])
+def test_what_kiwi_does_without_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, old: str, new: str,
+    warnings: Sequence[str]
+) -> None:
+    (tmp_path / 'early.tar').touch()
+    path = str(tmp_path / 'config.xml')
+    check_files(state_of(tmp_path, (old, new)), path, path)
+    said = [entry.message for entry in caplog.records if 'names' in entry.message]
+    assert len(said) == len(warnings)
+    assert all(name in line for name, line in zip(warnings, said))

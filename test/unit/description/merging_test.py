@@ -175,3 +175,16 @@ def test_what_is_there_once_takes_the_extensions_value(
     stashed: str, text: str, xpath: str, expected: Sequence[str]
 ) -> None:
     assert merged(stashed, text).image.xpath(xpath) == expected
+
+
+@pytest.mark.parametrize(('target', 'kept'), [
+    ('/home/x', 1), ('', 1), ('/images/x', 1), ('image/exclude_files.yaml', 0),
+    ('/image/./x', 0), ('//etc/../image/x', 0)
+])
+def test_what_goes_into_the_description_goes_there_again(target: str, kept: int) -> None:
+    """image/ is made anew, and what is in it is no part of the tree."""
+    merged = merge(
+        stash(f'<packages type="image"><file name="f" target="{target}"/></packages>'),
+        extension('<packages type="image"/>'), [0], 0, ONE, ONE
+    )
+    assert len([place for place in merged.done if place.child == 'file']) == kept

@@ -19,7 +19,9 @@ from kiwi_stackbuild_plugin.description.extension import Extension
 from kiwi_stackbuild_plugin.description.keyed import Built
 from kiwi_stackbuild_plugin.description.merging import merge
 from kiwi_stackbuild_plugin.description.schema import element_names, schema_version
-from kiwi_stackbuild_plugin.stackbuild.prepared import Preparation, prepared
+from kiwi_stackbuild_plugin.stackbuild.prepared import (
+    Preparation, ignored_packages, prepared
+)
 
 KNOWN = set(element_names())
 HAS_FILES = hasattr(XMLState, 'get_system_files')
@@ -183,3 +185,30 @@ def test_no_script_is_written_through_a_link(tmp_path: Path, monkeypatch: Any) -
         with pytest.raises(OSError):
             setup.call_config_script()
     assert (tmp_path / 'outside/config.sh').read_text() == 'theirs'
+
+
+IGNORED = (
+    '<packages type="bootstrap"><package name="b"/><ignore name="i"/><ignore name="x"/></packages>'
+    '<packages type="image"><package name="x"/><ignore name="j"/></packages>'
+)
+
+
+@pytest.mark.parametrize(('manager', 'missing', 'expected'), [
+    # what the bootstrap phase alone does without is not in the way of the image phase
+    ('dnf4', False, ['j']), ('apt', False, ['j']), ('zypper', False, ['j']),
+    ('dnf4', True, ['i', 'j']), ('zypper', True, ['j']),
+])
+def test_what_is_not_installed_where_there_is_no_bootstrap(
+    tmp_path: Path, manager: str, missing: bool, expected: List[str]
+) -> None:
+    state, _ = prepare(tmp_path, IGNORED, '')
+    asked: List[Any] = []
+
+    def tell(packages: Any) -> bool:
+        asked.extend(packages)
+        return missing
+
+    state.get_package_manager = lambda: manager
+    join_bootstrap(state)
+    assert ignored_packages(state, tell) == expected
+    assert asked == ([] if manager == 'zypper' else ['b'])

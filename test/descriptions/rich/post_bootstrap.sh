@@ -1,0 +1,5 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-3.0-or-later
+set -eu
+test -f /.profile && . /.profile
+echo "post_bootstrap.sh for ${kiwi_iname:-nobody} as ${kiwi_profiles:-nothing}" >> /var/log/scripts
