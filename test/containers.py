@@ -96,3 +96,8 @@ def _run(*argv: str) -> str:
     result = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert result.returncode == 0, (argv, result.stdout, result.stderr)
     return result.stdout
+
+
+def drop_created(document: Dict[str, Any]) -> Dict[str, Any]:
+    assert document.pop('created')
+    return document

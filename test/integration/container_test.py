@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import pytest
-from containers import Made, Wanted, make_container, read_container
+from containers import Made, Wanted, drop_created, make_container, read_container
 from killing import slow_tool, start
 from kiwi.container import oci
 from kiwi.defaults import Defaults
@@ -231,11 +231,6 @@ def check_the_same(oracle: Made, ours: Made, base: ImageInfo, names: List[str]) 
     assert not any(path.split(b'/')[0] == b'image' for path in ours.tree)
     if b'etc/new' in ours.tree:
         assert ours.tree[b'usr/bin/tool2'][7] == (('security.capability', CAPABILITY),)
-
-
-def drop_created(document: Dict[str, Any]) -> Dict[str, Any]:
-    assert document.pop('created')
-    return document
 
 
 @pytest.mark.parametrize('known', [True, False], ids=['lowest-layers', 'another'])
