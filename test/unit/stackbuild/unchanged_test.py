@@ -15,7 +15,7 @@ from trees import make_root
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.image import labels
-from kiwi_stackbuild_plugin.inputs.inputs import Inputs
+from kiwi_stackbuild_plugin.inputs.inputs import Inputs, encode_inputs
 from kiwi_stackbuild_plugin.inputs.record import Record, find_results, write_record
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call, unchanged
 from kiwi_stackbuild_plugin.stackbuild.kiwi_call import KiwiCall
@@ -246,3 +246,9 @@ def test_stash_says_what_it_was_built_of(
     })
     text = stackbuild(replace(asked, stash_as='mail:v1', dry_run=True))
     assert text.endswith('no stash mail:v1 that says what it was built of')
+    told = {
+        **own_labels(), labels.INPUTS: encode_inputs({'x\n  nothing\x1b': '1'})
+    }
+    stored.add('6' * 64, 'localhost/odd:v1', told=told)
+    text = stackbuild(replace(asked, stash_as='odd:v1', dry_run=True))
+    assert text.splitlines()[-1] == r'  x\n  nothing\x1b is gone'
