@@ -2,6 +2,7 @@
 """Read what a root tree says of how it was built, as a stranger's word."""
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -124,6 +125,8 @@ def read_file(root_fd: int, path: bytes) -> Optional[bytes]:
     except FileNotFoundError:
         return None
     except OSError as issue:
+        if issue.errno == errno.ENXIO:
+            raise KiwiStashRootInvalid(f'root tree: {shown!r} is no regular file') from issue
         raise KiwiStashRootInvalid(
             f'root tree: {shown!r} is not read: a link or another kind of '
             f'file is in the way ({issue.strerror})'

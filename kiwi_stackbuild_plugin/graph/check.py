@@ -25,6 +25,9 @@ _TYPES = {
     tarfile.DIRTYPE: stat.S_IFDIR, tarfile.CHRTYPE: stat.S_IFCHR,
     tarfile.BLKTYPE: stat.S_IFBLK, tarfile.FIFOTYPE: stat.S_IFIFO
 }
+#: of files whose holes are not in the archive (tar --sparse, bsdtar); podman knows
+#: the whole files, and cannot make the archive again either
+_SPARSE = b'GNU.sparse.'
 _CAPABILITY = 'security.capability'
 
 
@@ -38,10 +41,14 @@ class Damage:
 
 @dataclass(frozen=True)
 class LayerCheck:
-    """What a layer was found to be: bytes read, and the damage."""
+    """What a layer was found to be: bytes read, and the damage.
+
+    unread: why it cannot be told, '' if it can
+    """
 
     size: int
     damage: Tuple[Damage, ...]
+    unread: str = ''
 
 
 def can_check(graph: GraphRoot) -> bool:
@@ -80,6 +87,7 @@ class _Reader:
         self._size = 0
         self._headers: List[Tuple[int, bytes]] = []
         self._damage: Dict[bytes, str] = {}
+        self._is_sparse = False
 
     def check(self) -> LayerCheck:
         try:
@@ -91,6 +99,8 @@ class _Reader:
                 self._damage[b''] = f'what is stored has the digest {digest}'
         except RecordDamaged as issue:
             self._damage[b''] = f'the record of its headers: {issue}'
+        if self._damage and self._is_sparse:
+            return LayerCheck(self._size, (), 'made by tar with sparse files: cannot be checked')
         return LayerCheck(self._size, tuple(
             Damage(path, why) for path, why in sorted(self._damage.items())
         ))
@@ -103,6 +113,7 @@ class _Reader:
         for piece in self._pieces():
             if piece.name is None:
                 self._headers.append((self._size, piece.data))
+                self._is_sparse = self._is_sparse or _SPARSE in piece.data
                 self._size += len(piece.data)
                 digest.update(piece.data)
             elif piece.size:
@@ -152,7 +163,8 @@ class _Reader:
                     path = _plain(os.fsencode(info.name))
                     # of two of one name it is not known which counts
                     entries[path] = None if path in entries else info
-        except (tarfile.TarError, ValueError) as issue:
+        # it lets through what its numbers raise
+        except (tarfile.TarError, ValueError, OverflowError, LookupError) as issue:
             raise RecordDamaged(str(issue)) from issue
         for path, entry in entries.items():
             if path and entry is not None and path not in self._damage:

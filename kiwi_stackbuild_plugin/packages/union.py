@@ -274,14 +274,14 @@ def _entry(path: bytes, mode: int, target: bytes = b'') -> Entry:
 
 
 def _named(package: Package) -> str:
-    return on_one_line(f'{package.name} {package.version} {package.architecture}')
+    return f'{package.name} {package.version} {package.architecture}'
 
 
 def _listed(title: str, names: Sequence[str]) -> List[str]:
     """Return a title with the number of names, and the first of them."""
     if not names:
         return []
-    lines = [f'{title} ({len(names)}):', *(f'    {name}' for name in names[:_SHOWN])]
+    lines = [f'{title} ({len(names)}):', *(f'    {on_one_line(name)}' for name in names[:_SHOWN])]
     if len(names) > _SHOWN:
         lines.append(f'    and {len(names) - _SHOWN} more')
     return lines

@@ -15,7 +15,7 @@ from kiwi_stackbuild_plugin.description.checks import check_architecture
 from kiwi_stackbuild_plugin.description.links import check_links, warn_of_links
 from kiwi_stackbuild_plugin.host.command import require_tools
 from kiwi_stackbuild_plugin.host.guard import guarded
-from kiwi_stackbuild_plugin.host.errors import printable
+from kiwi_stackbuild_plugin.host.errors import on_one_line
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.workspace import workspace
@@ -132,7 +132,7 @@ def _with_inputs(
         log.info(UNCHANGED, target.path)
     told = reasons or ['nothing: it is built, and nothing has changed']
     return replace(plan, is_built=not reasons, text='\n'.join([
-        plan.text, '', 'To be built:', *(printable(f'  {line}') for line in told)
+        plan.text, '', 'To be built:', *(f'  {on_one_line(line)}' for line in told)
     ]))
 
 

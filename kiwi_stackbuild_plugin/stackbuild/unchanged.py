@@ -13,9 +13,11 @@ import kiwi.runtime_config
 from kiwi.defaults import Defaults
 from kiwi.version import __version__ as kiwi_version
 
+from kiwi_stackbuild_plugin.description.description import parse_xml
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
+from kiwi_stackbuild_plugin.description.names import Kind, find_names
 from kiwi_stackbuild_plugin.host.text import without_login
-from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.inputs.files import digest_description, digest_file
 from kiwi_stackbuild_plugin.inputs.inputs import (
     Inputs, changed_inputs, decode_inputs, digest_of
@@ -83,6 +85,7 @@ def gather_inputs(
     })
     if request.description is not None and call.task is not None:
         inputs.update(_described(call.task.xml_state, imports, request.description))
+        inputs.update(_elsewhere(call.task.xml_state, request.description))
     return inputs
 
 
@@ -126,6 +129,22 @@ def _portable(place: str, description: Optional[str]) -> str:
     return local[1] + near
 
 
+def _elsewhere(state: Any, directory: str) -> Inputs:
+    """Return the files that a loaded description names outside of its directory.
+
+    :param directory: of the user's description; that of the loaded one may be another
+    """
+    here = os.path.join(os.path.realpath(directory), '')
+    loaded = getattr(state.xml_data, 'description_dir', None) or directory
+    return {
+        f'file {_portable(name.value, directory)}': digest_file(path)
+        for name in find_names(parse_xml(_exported(state).encode(), 'image description'))
+        if name.kind in (Kind.STORED, Kind.BESIDE, Kind.HOST) and '\0' not in name.value
+        for path in (os.path.realpath(os.path.join(loaded, name.value)),)
+        if os.path.isfile(path) and not path.startswith(here)
+    }
+
+
 def _repositories(state: Any) -> Iterator[Repository]:
     kind = _TYPE_OF_FORMAT[MANAGERS.get(state.get_package_manager(), ('rpm', ()))[0]]
     machine = Defaults.get_platform_name()
@@ -143,10 +162,14 @@ def _repositories(state: Any) -> Iterator[Repository]:
 
 
 def _digest_of_xml(state: Any) -> str:
+    return digest_of(_exported(state))
+
+
+def _exported(state: Any) -> str:
     import io
     text = io.StringIO()
     state.xml_data.export(text, 0)
-    return digest_of(text.getvalue())
+    return text.getvalue()
 
 
 def _digest_of_words(words: Any) -> str:
@@ -176,7 +199,8 @@ def reasons_to_build(
     if request.stash_as is not None:
         name = request.stash_as if ':' in request.stash_as else f'{request.stash_as}:latest'
         info = find_image(f'{LOCAL}/{name}')
-        told = decode_inputs(info.told.inputs or '') if info else None
+        # what others built on a stash has its labels too
+        told = decode_inputs(info.told.inputs or '') if info and is_own_stash(info) else None
         if told is None:
             return [f'no stash {name} that says what it was built of']
         reasons = changed_inputs(told, inputs) or list(_missing_archives(request.exports))

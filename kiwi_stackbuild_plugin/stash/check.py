@@ -169,10 +169,10 @@ class _LayerReader:
                 for diff_id in info.layers[len(chain):]
             ]
             for layer in filter(self._part.has, chain):
-                read += 1
-                damage += [
-                    (layer.diff_id, one) for one in self._read(graph, layer).damage
-                ]
+                found = self._read(graph, layer)
+                unread = unread or found.unread
+                read += not found.unread
+                damage += [(layer.diff_id, one) for one in found.damage]
         return CheckedStash(
             name, tag, info.image_id, len(info.layers), read, tuple(damage), unread
         )
@@ -201,7 +201,7 @@ class _LayerReader:
             with suppress(OSError):
                 if found.damage:
                     mark_layers(graph, [layer], DAMAGED)
-                else:
+                elif not found.unread:
                     unmark_layers(graph, [layer])
         return self._checked[key]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import stat
 from contextlib import contextmanager
 from typing import Iterator
 
@@ -50,7 +51,7 @@ def open_below(root_fd: int, path: bytes, flags: int = DIRECTORY_FLAGS) -> int:
 
     :param flags: flags of the last step; O_NOFOLLOW is always added
     :returns: file descriptor, to be closed by the caller
-    :raises OSError: ELOOP or ENOTDIR where a link is in the way
+    :raises OSError: ELOOP or ENOTDIR where a link is in the way, ENXIO for a device
     """
     names = path.split(b'/') if path else [b'.']
     fd = root_fd
@@ -64,12 +65,28 @@ def open_below(root_fd: int, path: bytes, flags: int = DIRECTORY_FLAGS) -> int:
             fd = step
         if names[-1] in (b'..', b''):
             raise OSError(errno.EINVAL, 'not a plain path', path)
+        if not flags & (os.O_DIRECTORY | os.O_PATH):
+            _refuse_device(fd, names[-1], path)
         return os.open(
             names[-1], flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd
         )
     finally:
         if fd != root_fd:
             os.close(fd)
+
+
+def _refuse_device(fd: int, name: bytes, path: bytes) -> None:
+    """Open no device: that alone rewinds a tape, or starts a watchdog.
+
+    :raises OSError: ENXIO for one
+    """
+    try:
+        mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        # may be made by who opens it
+        return
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise OSError(errno.ENXIO, 'a device', path)
 
 
 @contextmanager

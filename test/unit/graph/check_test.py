@@ -143,6 +143,26 @@ def test_damaged_record(stored: StoredLayer, harm: Callable[[Path], object]) -> 
     assert list(stored.damage()) == ['']
 
 
+@pytest.mark.parametrize(('pax', 'unread'), [
+    ({'GNU.sparse.major': '1', 'GNU.sparse.minor': '0', 'GNU.sparse.name': 'etc/hostname',
+      'GNU.sparse.realsize': '6'}, True),
+    ({'GNU.sparse.map': '0,1', 'GNU.sparse.size': '6'}, True),
+    ({'comment': 'sparse'}, False), ({'size': '9' * 30}, False)
+])
+def test_sparse_files_of_tar_are_no_damage(
+    stored: StoredLayer, pax: Dict[str, str], unread: bool
+) -> None:
+    info = tarfile.TarInfo('GNUSparseFile.0/hostname')
+    info.size, info.pax_headers = 512, pax
+    stored.record.write_bytes(gzip.compress(''.join(f'{json.dumps(line)}\n' for line in (
+        {'type': 2, 'payload': _text(info.tobuf(tarfile.PAX_FORMAT))},
+        {'type': 1, 'name': 'etc/hostname', 'size': 6},
+        {'type': 2, 'payload': _text(bytes(1024))}
+    )).encode()))
+    found = check_layer(stored.graph, stored.layer)
+    assert bool(found.unread) is unread and bool(found.damage) is not unread
+
+
 def test_directory_that_is_gone(stored: StoredLayer) -> None:
     (stored.where / 'overlay').rename(stored.where / 'away')
     assert stored.damage() == {'': 'its directory: No such file or directory'}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
+from zoo import acl
 
 from kiwi_stackbuild_plugin.inputs.files import digest_description
 
@@ -19,6 +20,11 @@ def description(tmp_path: Path) -> Path:
     (where / 'root/etc/a').write_text('a')
     (tmp_path / 'common.sh').write_text('true')
     (where / 'config.sh').symlink_to('../common.sh')
+    (tmp_path / 'common/etc').mkdir(parents=True)
+    (tmp_path / 'common/etc/b').write_text('b')
+    (tmp_path / 'common/loop').symlink_to('.')
+    (where / 'web').symlink_to('../common')
+    (where / 'root/etc/aside').symlink_to('../../../common/etc')
     (where / 'root/etc/dangling').symlink_to('/nowhere')
     os.mkfifo(where / 'root/etc/fifo')
     return where
@@ -43,6 +49,12 @@ CHANGES = {
     'other place': _move,
     'other target': _relink,
     'content behind a link': lambda d: (d.parent / 'common.sh').write_text('false'),
+    'content of a directory behind a link': lambda d: (d.parent / 'common/etc/b').write_text('c'),
+    'name in a directory behind a link': lambda d: (d.parent / 'common/etc/c').write_text(''),
+    'extended attribute': lambda d: os.setxattr(d / 'root/etc/a', 'user.x', b'1'),
+    'access list': lambda d: os.setxattr(
+        d / 'root/etc', 'system.posix_acl_default', acl((4321, 7), mode=0o755)
+    ),
 }
 
 

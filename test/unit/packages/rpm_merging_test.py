@@ -161,6 +161,32 @@ def test_what_cannot_be_merged_is_refused_in_one_line(
     assert '\n' not in refused.value.summary
 
 
+def test_names_of_strangers_stay_on_their_line(stacked: Stacker, tmp_path: Path) -> None:
+    name = b'a\n\x1b[31mb\0'
+    trees = []
+    for number, version in enumerate((b'1\0', b'2\n\0', b'3\0')):
+        trees.append(tmp_path / f'tree{number}')
+        make_database(trees[-1], {
+            'name': (1000, 6, 0, 1), 'version': (1001, 6, len(name), 1)
+        }, name + version)
+    stack = stacked(trees[0], (trees[1], None), (trees[2], None))
+    lines = stack.look().lines
+    assert any('two versions' in line for line in lines)
+    assert all(line.isprintable() for line in lines)
+
+
+def make_database(tree: Path, tags: Dict[str, Sequence[int]], data: bytes) -> None:
+    """Make a data base of one header in a tree."""
+    (tree / 'var/lib/rpm').mkdir(parents=True)
+    with closing(sqlite3.connect(tree / DATABASE)) as database:
+        database.execute('CREATE TABLE Packages (blob)')
+        database.execute('INSERT INTO Packages VALUES (?)', (
+            struct.pack('>II', len(tags), len(data))
+            + b''.join(struct.pack('>iIII', *tag) for tag in tags.values()) + data,
+        ))
+        database.commit()
+
+
 #: tag, type, where it begins in DATA, how many
 TAGS = {
     'name': (1000, 6, 0, 1), 'base names': (1117, 8, 2, 1), 'directories': (1118, 8, 4, 1),
@@ -177,15 +203,9 @@ DATA = b'a\0f\0/x/\0' + bytes(4) + b'\x81\xa4' + bytes(2)
 def test_files_that_a_header_of_a_stranger_tells_of(
     tmp_path: Path, tags: Dict[str, Sequence[int]], found: object
 ) -> None:
-    index = [tag for tag in {**TAGS, **tags}.values() if tag]
-    (tmp_path / 'var/lib/rpm').mkdir(parents=True)
-    with closing(sqlite3.connect(tmp_path / DATABASE)) as database:
-        database.execute('CREATE TABLE Packages (blob)')
-        database.execute('INSERT INTO Packages VALUES (?)', (
-            struct.pack('>II', len(index), len(DATA))
-            + b''.join(struct.pack('>iIII', *tag) for tag in index) + DATA,
-        ))
-        database.commit()
+    make_database(
+        tmp_path, {name: tag for name, tag in {**TAGS, **tags}.items() if tag}, DATA
+    )
     fd = os.open(tmp_path, os.O_RDONLY)
     tree, read = LayeredTree([fd]), RpmDatabase(TemporaryDirectory)
     packages = set(read(tree))

@@ -15,7 +15,7 @@ from trees import make_root
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.image import labels
-from kiwi_stackbuild_plugin.inputs.inputs import Inputs
+from kiwi_stackbuild_plugin.inputs.inputs import Inputs, encode_inputs
 from kiwi_stackbuild_plugin.inputs.record import Record, find_results, write_record
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call, unchanged
 from kiwi_stackbuild_plugin.stackbuild.kiwi_call import KiwiCall
@@ -119,6 +119,11 @@ CHANGES: Dict[str, Any] = {
     'stash': (None, {'stashes': (TWO,)}, 'stash 1 changed'),
     'one more': (None, {'stashes': (ONE, TWO)}, 'stash 2 is new'),
     'description': (_write('d/config.sh', ''), {}, 'description changed'),
+    'file above it': (_write('above.tar', 'x'), {}, 'file ../above.tar changed'),
+    'file above it gone': (
+        lambda tmp_path: (tmp_path / 'above.tar').unlink(), {}, 'file ../above.tar is gone'
+    ),
+    'file of this machine': (_write('luks', 'x'), {}, '/luks changed'),
     'repository': (_write('repo/repodata/repomd.xml', '2'), {}, '/repo changed'),
     'no answer': (
         lambda tmp_path: (tmp_path / 'repo').rename(tmp_path / 'moved'), {},
@@ -152,7 +157,13 @@ def built(tmp_path: Path, request_: StackbuildRequest) -> Callable[..., List[str
     for name in ('d', 'repo/repodata', 'out/build/image-root'):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
     (tmp_path / 'repo/repodata/repomd.xml').write_text('1')
-    (tmp_path / 'd/config.xml').write_text('<image/>')
+    image = (
+        '<image><preferences><type image="oem" luks="file://'
+        f'{tmp_path}/luks"/></preferences>'
+        '<packages type="image"><archive name="../above.tar"/></packages></image>'
+    )
+    for name, text in (('d/config.xml', image), ('above.tar', ''), ('luks', '')):
+        (tmp_path / name).write_text(text)
     (tmp_path / 'key').write_text('key')
     (tmp_path / 'out/image.tar').write_text('image')
     target = Target(request_.target_dir)
@@ -162,7 +173,7 @@ def built(tmp_path: Path, request_: StackbuildRequest) -> Callable[..., List[str
         get_username=lambda: None, get_password=lambda: None
     )
     state = SimpleNamespace(
-        xml_data=SimpleNamespace(export=lambda out, level: out.write('<image/>')),
+        xml_data=SimpleNamespace(export=lambda out, level: out.write(image)),
         get_repositories_signing_keys=list, get_package_manager=lambda: 'dnf',
         build_type=SimpleNamespace(get_derived_from=lambda: None),
         get_release_version=lambda: '0', get_repository_sections_used_for_build=lambda: [section]
@@ -250,3 +261,15 @@ def test_stash_says_what_it_was_built_of(
         assert len(records) == 1
     stackbuild(replace(asked, exports=('oci-archive:/nowhere.tar',)), finish)
     assert len(records) == 2
+    # somebody's image on it has all its labels
+    stored.add('5' * 64, 'localhost/mail:v1', layers=(LAYER, f'{LAYER[:-1]}c'), told={
+        **own_labels(), labels.INPUTS: records[-1]
+    })
+    text = stackbuild(replace(asked, stash_as='mail:v1', dry_run=True))
+    assert text.endswith('no stash mail:v1 that says what it was built of')
+    told = {
+        **own_labels(), labels.INPUTS: encode_inputs({'x\n  nothing\x1b': '1'})
+    }
+    stored.add('6' * 64, 'localhost/odd:v1', told=told)
+    text = stackbuild(replace(asked, stash_as='odd:v1', dry_run=True))
+    assert text.splitlines()[-1] == r'  x\n  nothing\x1b is gone'

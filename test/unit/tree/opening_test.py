@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Set, Tuple
 
@@ -49,6 +50,8 @@ def test_root_itself_may_be_a_link(tmp_path: Path) -> None:
     (b'dangling', os.O_WRONLY | os.O_CREAT | os.O_EXCL, (errno.EEXIST,)),
     (b'd/file', module.DIRECTORY_FLAGS, (errno.ENOTDIR,)),
     (b'd/file/x', os.O_RDONLY, (errno.ENOTDIR,)), (b'd/no', os.O_RDONLY, (errno.ENOENT,)),
+    (b'd/device', os.O_RDONLY | os.O_NONBLOCK, (errno.ENXIO,)),
+    (b'd/device', os.O_WRONLY | os.O_CREAT, (errno.ENXIO,)),
     *((path, os.O_RDONLY, (errno.EINVAL,)) for path in (
         b'../outside/file', b'd//file', b'd/..', b'd/', b'..', b'/', b'/etc/passwd', b'd/../d/file'
     ))
@@ -61,6 +64,11 @@ def test_nothing_is_opened_through_a_link(
     (tmp_path / 'root/link').symlink_to(tmp_path / 'outside')
     (tmp_path / 'root/dangling').symlink_to(tmp_path / 'new')
     (tmp_path / 'root/d/link').symlink_to('file')
+    if os.geteuid() == 0:
+        # that of the null device: it could be opened
+        os.mknod(tmp_path / 'root/d/device', stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    elif path == b'd/device':
+        pytest.skip('makes a device')
     fd = open_tree(str(tmp_path / 'root'))
     before = descriptors()
     with pytest.raises(OSError) as issue:
