@@ -74,7 +74,8 @@ def find_packed(diff_id: str) -> Iterator[Optional[PackedLayer]]:
 def keep_packed(diff_id: str, digest: str, path: str) -> None:
     """Keep what a layer is packed to, and drop what was not used for long.
 
-    A disk that is full costs the cache, and nothing else.
+    For a block of one_packer(): what another run left half is removed. A disk that
+    is full costs the cache, and nothing else.
 
     :param path: file with that very digest; it may be there under a second name now
     """
@@ -115,7 +116,11 @@ def one_packer() -> Iterator[None]:
         return
     fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info('Another run packs layers: waiting for it, they may be the same')
+            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
@@ -203,7 +208,9 @@ def _drop_old(place: str) -> None:
     """Remove the files that were not used for longest, as far as it is too much."""
     found = []
     for entry in os.scandir(place):
-        if entry.is_file(follow_symlinks=False):
+        if not _NAME.fullmatch(entry.name):
+            os.unlink(entry.path)
+        elif entry.is_file(follow_symlinks=False):
             status = entry.stat(follow_symlinks=False)
             found.append((status.st_mtime, status.st_size, entry.path))
     total = 0

@@ -146,6 +146,13 @@ def test_those_used_last_stay(
     assert [read(layer) is not None for layer in layers] == [True, False, True, True]
 
 
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, place: Path) -> None:
+    keep(tmp_path)
+    (place / f'.{"c" * 64}.{"d" * 64}.1').write_text('half')
+    keep(tmp_path, OTHER)
+    assert len(list(place.iterdir())) == 2 and read() == read(OTHER) == DATA
+
+
 def test_what_is_removed_stays_readable_for_the_block(tmp_path: Path, place: Path) -> None:
     keep(tmp_path)
     keep(tmp_path, OTHER)
@@ -155,7 +162,7 @@ def test_what_is_removed_stays_readable_for_the_block(tmp_path: Path, place: Pat
     assert read() is None and read(OTHER) == DATA
 
 
-def test_one_packs_at_a_time(tmp_path: Path) -> None:
+def test_one_packs_at_a_time(caplog: pytest.LogCaptureFixture) -> None:
     said: List[str] = []
 
     def pack() -> None:
@@ -168,4 +175,4 @@ def test_one_packs_at_a_time(tmp_path: Path) -> None:
         second.join(0.1)
         said.append('first')
     second.join()
-    assert said == ['first', 'second']
+    assert said == ['first', 'second'] and caplog.text.count('waiting for it') == 1
