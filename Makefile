@@ -16,7 +16,7 @@ TOX = .venv/bin/tox run -qq
 POSARGS = $(if $(strip $(ARGS)),-- $(ARGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type doc unit integration bench matrix vm tutorial soak fleet packages \
+.PHONY: help setup demo test lint type doc unit integration bench variant chart matrix vm tutorial soak fleet packages \
 	install clean
 
 help:  ## Show this list
@@ -50,6 +50,13 @@ integration: setup  ## Tests with the real tools
 bench: setup  ## Measure against other ways, in the same run
 	@bench/run $(ARGS)
 
+variant: setup  ## Measure one variant from the base to the registry, step by step
+	@bench/variant $(ARGS)
+
+chart: setup  ## Draw what make variant ARGS=--add=bench/results.json has measured
+	@.venv/bin/python -m pip install -q --disable-pip-version-check matplotlib
+	@.venv/bin/python bench/chart $(ARGS)
+
 matrix: setup  ## The same tests on other versions of kiwi
 	@test/matrix/run $(ARGS)
 
@@ -58,6 +65,7 @@ vm: setup  ## From a container to a booting machine
 	@.venv/bin/python test/vm/run.py $(ARGS)
 
 soak: setup  ## A thousand kills, 500 power cuts, ten minutes of fuzzing
+	@tools/system-packages soak
 	@test/soak/run $(ARGS)
 
 fleet: setup  ## Many roots from one base

@@ -17,6 +17,17 @@ from kiwi_stackbuild_plugin.stackbuild.container import ContainerPlan, container
 
 #: what a config may have besides the layers and their history
 _HISTORY, _LAYERS = 'history', 'rootfs'
+DESCRIPTION = '''<image schemaversion="7.4" name="small">
+  <description type="system">
+    <author>A</author><contact>a@b</contact><specification>s</specification>
+  </description>
+  <preferences>
+    <version>1.0.0</version><packagemanager>apt</packagemanager>
+    <type image="{image}"><containerconfig name="made" additionaltags="more"/></type>
+  </preferences>
+  <repository type="apt-deb"><source path="file:///nonexistent"/></repository>
+  <packages type="image"/>
+</image>'''
 
 
 @dataclass(frozen=True)
@@ -101,3 +112,9 @@ def _run(*argv: str) -> str:
 def drop_created(document: Dict[str, Any]) -> Dict[str, Any]:
     assert document.pop('created')
     return document
+
+
+def describe_container(root: Path, image: str) -> None:
+    """Write the description of a container without packages into a tree."""
+    (root / 'image/config.xml').write_text(DESCRIPTION.format(image=image))
+    (root / '.profile').write_text(f"kiwi_profiles=''\nkiwi_type='{image}'\n")

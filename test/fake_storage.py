@@ -111,6 +111,26 @@ def shown(place, what):
     return there[what] if there else end('', 'manifest unknown\\n', 1)
 
 
+def write_layout(place, image):
+    """Write what skopeo does: a layer that is there is taken, any other is packed."""
+    def add(text, **more):
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        with open(place + '/blobs/sha256/' + digest, 'w') as out:
+            out.write(text)
+        return {'digest': 'sha256:' + digest, 'size': len(text), **more}
+
+    tar = 'application/vnd.oci.image.layer.v1.tar'
+    layers = [
+        {'mediaType': tar, 'digest': one, 'size': 0}
+        if os.path.exists(place + '/blobs/sha256/' + one[7:])
+        else add('packed ' + one, mediaType=tar + '+gzip')
+        for one in json.loads(image['config'])['rootfs']['diff_ids']
+    ]
+    manifest = json.dumps({'config': add(image['config']), 'layers': layers})
+    with open(place + '/index.json', 'w') as out:
+        json.dump({'manifests': [add(manifest, mediaType='manifest')]}, out)
+
+
 if plain[0] == 'inspect':
     end(shown(plain[1], 'config' if '--config' in words else 'manifest'))
 if plain[0] == 'list-tags':
@@ -139,12 +159,15 @@ if plain[0] == 'copy' and plain[2].startswith('containers-storage:'):
                 out.write('sha256:' + hash_of(manifest) + '\\n')
     end()
 if plain[0] == 'copy':
-    need(plain[1])
+    if not plain[1].startswith('oci:'):
+        need(plain[1])
     state['pushed'].append(plain[2])
     kind, _, rest = plain[2].partition(':')
     if kind.endswith('archive'):
         with open(rest.partition(':')[0], 'w') as out:
             out.write(plain[1])
+    if kind == 'oci' and os.path.isdir(rest.partition(':')[0]):
+        write_layout(rest.partition(':')[0], need(plain[1]))
     end()
 end('', 'not known to the fake: ' + line, 99)
 '''

@@ -8,6 +8,7 @@ slows down whatever creates files after it, be it its own next run or another's.
 """
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -15,11 +16,27 @@ import sys
 from contextlib import contextmanager
 from typing import Iterator, List
 
+from stackbench.meter import BenchFailed
+
 _SIZE = '100G'     # sparse: only what is used takes disk space
 # nothing that initialises tables later, while we measure
 _OPTIONS = {
     'ext4': ('-O', 'has_journal', '-E', 'lazy_itable_init=1,lazy_journal_init=0')
 }
+
+
+@contextmanager
+def alone(cache: str) -> Iterator[None]:
+    """Keep other runs from the cache and the machine for a block.
+
+    :raises BenchFailed: if another one is at work
+    """
+    with open(f'{cache}/lock', 'w', encoding='ascii') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchFailed(f'another run works in {cache}') from None
+        yield
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from stackbench.meter import BenchFailed, Reading, empty_page_cache
 from stackbench.parties import (
@@ -23,6 +23,11 @@ CHANGED = 'again, one 5-byte file changed'
 THIRD = 'the same, third stash'
 FOURTH = 'the same, fourth stash'
 INSTALLED = 'again, one package installed'
+#: what a stash is measured on, by the words that choose it; the first comes before all
+STASHES: Dict[str, str] = {
+    'first': FIRST, 'again': AGAIN, 'changed': CHANGED, 'third': THIRD, 'fourth': FOURTH,
+    'installed': INSTALLED
+}
 IMPORT = 'stackbuild, until kiwi starts'
 COPY, COPY_MOUNTED = 'cp -a of the tree', 'cp -a of the mounted image'
 
@@ -39,12 +44,23 @@ echo "seconds: $before $(date +%s.%N)"
 
 @dataclass(frozen=True)
 class Contestant:
-    """A party with its environment, its storage and its copy of the tree."""
+    """A party with its environment, its storage and its copy of the tree.
+
+    program: what runs in its python instead of kiwi-ng
+    """
 
     party: Party
     place: str
     box: Sandbox
     root: str
+    program: str = ''
+
+    @property
+    def stash_command(self) -> List[str]:
+        """The command line that stashes its root."""
+        words = stash_command(self.place, self.root, NAME)
+        return [f'{self.place}/bin/python', '-c', self.program, *words[1:]] \
+            if self.program else words
 
 
 @dataclass(frozen=True)
@@ -83,14 +99,17 @@ def enter(
 
 def run_turn(
     arena: str, tree: str, label: str, parties: Sequence[Tuple[Party, str]],
-    turn: int, say: Say, package: Optional[str]
+    turn: int, say: Say, package: Optional[str], chosen: Sequence[str] = tuple(STASHES)
 ) -> None:
-    """Let all parties do all cases, another one first in each turn."""
+    """Let all parties do all cases, another one first in each turn.
+
+    :param chosen: keys of STASHES
+    """
     entered = enter(arena, tree, parties)
     shift = turn % len(entered)
     order = entered[shift:] + entered[:shift]
-    for number, case in enumerate((FIRST, AGAIN, CHANGED, THIRD, FOURTH, INSTALLED)):
-        if case == INSTALLED and not package:
+    for number, (word, case) in enumerate(STASHES.items()):
+        if (case == INSTALLED and not package) or (word not in chosen and case != FIRST):
             continue
         for contestant in order:
             if case in (CHANGED, THIRD, FOURTH):
@@ -111,9 +130,7 @@ def run_turn(
 def stash(contestant: Contestant, label: str, case: str, turn: int) -> Sample:
     """Stash the contestant's root and see by how much its image grew."""
     before = layer_sizes(contestant.box)
-    reading = contestant.box.run(
-        stash_command(contestant.place, contestant.root, NAME)
-    )
+    reading = contestant.box.run(contestant.stash_command)
     after = layer_sizes(contestant.box)
     return _sample(
         label, case, contestant.party.key, turn, reading,

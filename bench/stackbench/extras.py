@@ -6,13 +6,14 @@ import os
 import shutil
 import statistics
 import subprocess
+from dataclasses import replace
 
 from stackbench.cases import (
-    AGAIN, CHANGED, FIRST, Contestant, Say, change_file, stash
+    AGAIN, CHANGED, FIRST, THIRD, Contestant, Say, change_file, stash
 )
 from stackbench.parties import OURS
 from stackbench.sandbox import make_sandbox
-from stackbench.trees import generate_tree
+from stackbench.trees import copy_tree, generate_tree
 
 #: kiwi's base is loaded by any command; the rest of the time is the plugin's
 _STARTUP = '''
@@ -47,6 +48,42 @@ def scale(arena: str, place: str, entries: int, turns: int, say: Say) -> None:
         change_file(contestant, turn + 1)
         say(stash(contestant, label, CHANGED, turn))
     shutil.rmtree(base)
+
+
+#: kiwi-ng's main with a plugin that syncs nothing; the tools sync what they do
+_UNSYNCED = '''
+import os, sys
+sys.path.remove("")  # nothing from where the benchmark was called
+from kiwi_stackbuild_plugin.host import durable
+durable._sync_filesystem = lambda fd, path: None
+os.fsync = lambda fd: None
+from kiwi.kiwi import main
+sys.argv[0] = "kiwi-ng"
+main()
+'''
+#: trees and parties of these samples: not to be mixed with the others
+SYNCED, UNSYNCED, SYNC = OURS.key, 'unsynced', 'sync '
+
+
+def syncing(
+    arena: str, place: str, tree: str, label: str, turn: int, say: Say
+) -> None:
+    """Stash a tree with and without the syncing of a stash, the other one first in a turn."""
+    ways = ((SYNCED, ''), (UNSYNCED, _UNSYNCED))
+    entered = []
+    for key, program in ways[::-1] if turn % 2 else ways:
+        base = f'{arena}/sync-{key}'
+        shutil.rmtree(base, ignore_errors=True)
+        box = make_sandbox(f'{base}/box')
+        copy_tree(tree, f'{base}/root')
+        entered.append((key, Contestant(OURS, place, box, f'{base}/root', program)))
+    for number, case in enumerate((FIRST, AGAIN, CHANGED, THIRD)):
+        for key, contestant in entered:
+            if case in (CHANGED, THIRD):
+                change_file(contestant, number)
+            say(replace(stash(contestant, SYNC + label, case, turn), party=key))
+    for _, contestant in entered:
+        shutil.rmtree(os.path.dirname(contestant.root))
 
 
 def startup(place: str, repeats: int = 21) -> float:

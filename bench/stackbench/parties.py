@@ -47,6 +47,8 @@ P10 = Party(
     ('--', '--signing-key=/dev/null')
 )
 PARTIES = (OURS, P11, P10)
+#: on the kiwi of the first peer, where both build
+OURS_ON_11 = Party('ours11', 'ours', ('kiwi==11.1.6', str(REPOSITORY)))
 
 
 def prepare_environment(party: Party, cache: str) -> str:
@@ -54,7 +56,7 @@ def prepare_environment(party: Party, cache: str) -> str:
     place = f'{cache}/env/{party.key}'
     mark = f'{place}/bench-installed'
     wanted = ' '.join(party.packages) + ' ' + sys.version
-    if party is OURS:
+    if str(REPOSITORY) in party.packages:
         wanted += ' ' + _source_digest()
     if os.path.exists(mark) and Path(mark).read_text(encoding='utf-8') == wanted:
         return place

@@ -8,6 +8,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 from stackbench.cases import (
     AGAIN, CHANGED, COPY, COPY_MOUNTED, FIRST, IMPORT, Sample
 )
+from stackbench.extras import SYNC, SYNCED, UNSYNCED
 from stackbench.parties import OURS, PARTIES
 
 Value = Callable[[Sample], Optional[float]]
@@ -75,6 +76,24 @@ def scale_table(samples: Sequence[Sample]) -> List[str]:
             ]
         cells.append(_bytes(_median(mine, CHANGED, OURS.key, _layer)))
         lines.append(f'| {" | ".join(cells)} |')
+    return lines
+
+
+def sync_table(samples: Sequence[Sample]) -> List[str]:
+    """What syncing costs: medians, and those of the differences in a turn."""
+    lines = [
+        '| tree | work | synced | not synced | difference |', '|---|---|---|---|---|'
+    ]
+    for tree in dict.fromkeys(sample.tree for sample in samples):
+        mine = [sample for sample in samples if sample.tree == tree]
+        for case in dict.fromkeys(sample.case for sample in mine):
+            synced, unsynced = (_by_turn(mine, case, key) for key in (SYNCED, UNSYNCED))
+            more = [synced[turn] - unsynced[turn] for turn in synced if turn in unsynced]
+            lines.append(
+                f'| {tree[len(SYNC):]} | {case} | {_seconds(mine, case, SYNCED)} '
+                f'| {_seconds(mine, case, UNSYNCED)} '
+                + (f'| {statistics.median(more):+.2f} s |' if more else '| |')
+            )
     return lines
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The trees to measure on: Debian roots from kiwi, and generated ones."""
+"""The trees to measure on: Debian and rpm roots from kiwi, and generated ones."""
 from __future__ import annotations
 
 import os
@@ -15,6 +15,8 @@ DEBIAN: Dict[str, Tuple[str, ...]] = {
     'T1': (),
     'T2': ('linux-image-amd64', 'build-essential', 'golang', 'python3-scipy'),
 }
+#: made by tools/rpm_root.py, of the repository that tools/rpm_repository.py makes
+RPM: Tuple[str, ...] = ('zypper', 'dnf4')
 _FILES_PER_DIRECTORY = 200
 
 
@@ -33,24 +35,35 @@ def cache_directory() -> str:
     return place
 
 
-def prepare_debian(name: str, kiwi: str, cache: str) -> str:
-    """Return the Debian root of that name, built with kiwi at first use.
+def prepare_tree(name: str, kiwi: str, cache: str) -> str:
+    """Return the root tree of that name, built with kiwi at first use.
 
-    :param name: one of DEBIAN; with "-" and a word it is prepared once more
+    :param name: one of DEBIAN or RPM; with "-" and a word it is prepared once more
     """
     root = f'{cache}/trees/{name}/image-root'
     if os.path.isdir(root):
         return root
     sys.path.insert(0, str(REPOSITORY / 'tools'))
-    from debian_root import RootPlan, prepare_root
+    import debian_root
+    import rpm_root
     os.makedirs(os.path.dirname(root), exist_ok=True)
     description = name.partition('-')[0]
-    plan = RootPlan(packages=DEBIAN[description], name=f'bench-{description.lower()}')
+    called = f'bench-{description.lower()}'
     staged = f'{cache}/trees/{name}/image-root.part'
     shutil.rmtree(staged, ignore_errors=True)
-    prepare_root(staged, plan, kiwi)
+    if description in RPM:
+        rpm_root.prepare_root(staged, rpm_root.RpmPlan(description, name=called), kiwi)
+    else:
+        debian_root.prepare_root(
+            staged, debian_root.RootPlan(DEBIAN[description], called), kiwi
+        )
     os.rename(staged, root)
     return root
+
+
+def prepare_debian(name: str, kiwi: str, cache: str) -> str:
+    """Return one of the Debian roots, see prepare_tree."""
+    return prepare_tree(name, kiwi, cache)
 
 
 def generate_tree(root: str, entries: int) -> None:

@@ -7,19 +7,40 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from stackbench.cases import NAME, layer_sizes
 from stackbench.meter import BenchFailed, empty_page_cache
-from stackbench.parties import OURS, Party, stash_command
+from stackbench.parties import OURS, REPOSITORY, Party, stash_command
 from stackbench.sandbox import Sandbox, make_sandbox
 from stackbench.trees import copy_tree
 
+sys.path.insert(0, str(REPOSITORY / 'tools'))
+
+from rpm_repository import cached_repository
+
 NOTHING, UPDATED = 'nothing updated', 'three packages updated'
-#: installed in the Debian root: small, with programs, with many files
+#: installed in the roots: small, with programs, with many files
 _PACKAGES = ('grep', 'sed', 'tzdata')
+_RPM_PACKAGES = ('grep', 'sed', 'python3-lib2to3')
+#: the installed files are to be those of the package before
+_AS_IT_IS = ('debug_package %{nil}', '__os_install_post %{nil}', '_build_id_links none')
+_SPEC = '''Name: {name}
+Version: {version}
+Release: {release}.bench
+Summary: {name}
+License: MIT
+AutoReqProv: no
+%description
+{name}
+%install
+cp -a {tree}/. %{{buildroot}}
+%files
+{files}
+'''
 
 
 @dataclass(frozen=True)
@@ -60,8 +81,7 @@ def run_week(
         copy_tree(week.second, root)
         Path(root, 'image/stash.json').unlink(missing_ok=True)
         if week.update:
-            for package in _PACKAGES:
-                _update(root, package)
+            update_packages(root)
         if party is OURS:
             _stash_ours(box, place, root, week, say)
         else:
@@ -98,8 +118,61 @@ def _stash(box: Sandbox, place: str, root: str, *words: str) -> float:
     return box.run([*stash_command(place, root, NAME), *words]).seconds
 
 
-def _update(root: str, package: str) -> None:
-    """Install a package anew, with a higher version and one file more in it."""
+def update_packages(root: str) -> None:
+    """Install three packages anew, with a higher version and one file more in each."""
+    if os.path.exists(f'{root}/var/lib/dpkg/status'):
+        for package in _PACKAGES:
+            _update_deb(root, package)
+    else:
+        for package in _RPM_PACKAGES:
+            _update_rpm(root, package)
+
+
+def _update_rpm(root: str, package: str) -> None:
+    work = f'{root}/root/bench-update'
+    shutil.rmtree(work, ignore_errors=True)
+    tree = Path(work, 'tree')
+    tree.mkdir(parents=True)
+    found, = cached_repository().glob(f'*/{package}-[0-9]*.rpm')
+    shutil.copy(found, f'{work}/old.rpm')
+    subprocess.run(['rpm2archive', 'old.rpm'], cwd=work, check=True)
+    subprocess.run(['tar', '-xzf', f'{work}/old.rpm.tgz', '-C', tree], check=True)
+    name, version, release, *files = subprocess.run(
+        ['rpm', '-qp', '--qf', r'%{NAME}\n%{VERSION}\n%{RELEASE}\n[%{FILENAMES}\n]', found],
+        check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    note = f'/usr/share/doc/{package}/bench'
+    (tree / note[1:]).parent.mkdir(parents=True, exist_ok=True)
+    (tree / note[1:]).write_text('updated\n', encoding='ascii')
+    listed = [
+        f'"{path}"' if not (tree / path[1:]).is_dir() or (tree / path[1:]).is_symlink()
+        else f'%dir "{path}"' for path in files
+    ]
+    Path(work, 'new.spec').write_text(_SPEC.format(
+        name=name, version=version, release=release, tree=tree,
+        files='\n'.join([*listed, note])
+    ), encoding='utf-8')
+    _run_or_say(package, [
+        'rpmbuild', '-bb', '--quiet', f'--define=_topdir {work}',
+        *(f'--define={word}' for word in _AS_IT_IS), f'{work}/new.spec'
+    ])
+    made, = Path(work).glob('RPMS/*/*.rpm')
+    _run_or_say(package, [
+        'chroot', root, 'rpm', '-U', '--nodeps', f'/{made.relative_to(root)}'
+    ])
+    shutil.rmtree(work)
+
+
+def _run_or_say(package: str, words: Sequence[str]) -> None:
+    done = subprocess.run(
+        words, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'DEBIAN_FRONTEND': 'noninteractive'}
+    )
+    if done.returncode:
+        raise BenchFailed(f'{package}: {done.stdout.decode(errors="replace")[-300:]}')
+
+
+def _update_deb(root: str, package: str) -> None:
     work = f'{root}/root/bench-update'
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
@@ -121,13 +194,7 @@ def _update(root: str, package: str) -> None:
         ['dpkg-deb', '-b', '-Zgzip', f'{work}/tree', f'{work}/new.deb'], check=True,
         stdout=subprocess.DEVNULL
     )
-    done = subprocess.run(
-        ['chroot', root, 'dpkg', '-i', '/root/bench-update/new.deb'], check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'DEBIAN_FRONTEND': 'noninteractive'}
-    )
-    if done.returncode:
-        raise BenchFailed(f'{package}: {done.stdout.decode(errors="replace")[-300:]}')
+    _run_or_say(package, ['chroot', root, 'dpkg', '-i', '/root/bench-update/new.deb'])
     shutil.rmtree(work)
 
 

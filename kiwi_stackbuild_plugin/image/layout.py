@@ -7,6 +7,7 @@ OCI image spec v1.0, image-layout.md.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from typing import Any, List, Mapping, Optional, Union
 
@@ -53,6 +54,49 @@ def add_image(
     index = {'schemaVersion': 2, 'manifests': [entry]}
     _write(os.path.join(directory, 'index.json'), encode(index))
     return str(settings['digest']).partition(':')[2]
+
+
+def replace_layers(directory: str, layers: Mapping[str, Document]) -> None:
+    """Have the one image of a layout list other blobs for some of its layers.
+
+    Its manifest is then what skopeo would have written: it sorts no keys.
+
+    :param layers: descriptors, by the digests that are listed now
+    """
+    index = _read(directory, 'index.json')
+    entry = index['manifests'][0]
+    manifest = _read(directory, _blob(entry['digest']))
+    os.unlink(os.path.join(directory, _blob(entry['digest'])))
+    manifest['layers'] = [
+        layers.get(layer['digest'], layer) for layer in manifest['layers']
+    ]
+    entry.update(_add_blob(directory, entry['mediaType'], _encode_as_go(manifest)))
+    _write(os.path.join(directory, 'index.json'), _encode_as_go(index))
+
+
+def layers_of(directory: str) -> List[Document]:
+    """Return the descriptors of the layers of the one image in a layout."""
+    entry = _read(directory, 'index.json')['manifests'][0]
+    layers: List[Document] = _read(directory, _blob(entry['digest']))['layers']
+    return layers
+
+
+def _blob(digest: str) -> str:
+    return os.path.join('blobs', 'sha256', digest.partition(':')[2])
+
+
+def _read(directory: str, name: str) -> Document:
+    with open(os.path.join(directory, name), 'rb') as text:
+        document: Document = json.loads(text.read())
+    return document
+
+
+def _encode_as_go(document: Document) -> bytes:
+    """Return JSON as Go's encoding/json writes it, which escapes for HTML."""
+    text = json.dumps(document, separators=(',', ':'), ensure_ascii=False)
+    for character in '<>&\u2028\u2029':
+        text = text.replace(character, f'\\u{ord(character):04x}')
+    return text.encode('utf-8', 'surrogateescape')
 
 
 def _describe(layer: Layer, unpacked: bool) -> Document:

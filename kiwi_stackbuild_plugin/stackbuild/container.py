@@ -40,7 +40,7 @@ from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import with_container_tool
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.cleanup import open_space
 from kiwi_stackbuild_plugin.storage.documents import (
-    export_container, read_config, read_manifest
+    export_container, read_config, read_manifest, write_archive
 )
 from kiwi_stackbuild_plugin.storage.find import Sources, fetch_copy
 from kiwi_stackbuild_plugin.storage.lower_layers import put_together, store_on_layers
@@ -297,9 +297,12 @@ class StashContainer:
         with self._working():
             if os.path.lexists(filename):
                 os.unlink(filename)
-            export_container(
-                self._image_id, transport, filename, image_ref, additional_names or ()
-            )
+            if transport == 'oci-archive':
+                write_archive(self._space, self._image_id, filename, image_ref)
+            else:
+                export_container(
+                    self._image_id, transport, filename, image_ref, additional_names or ()
+                )
             self._held.close()
         if RuntimeConfig().get_container_compression():
             log.info(

@@ -124,7 +124,7 @@ def restore_import(space: Workspace, info: ImageInfo, root: str) -> None:
         put_together(space, info, config)
     path = Defaults.get_imported_root_image(root)
     log.info('Writing the container that %s was derived from', info.display_name)
-    write_archive(image_id, path, Defaults.get_container_base_image_tag())
+    write_archive(space, image_id, path, Defaults.get_container_base_image_tag())
     importer = RootImportBase.__new__(RootImportBase)
     importer.runtime_config = RuntimeConfig()
     importer._make_checksum(path)

@@ -29,7 +29,7 @@ from kiwi_stackbuild_plugin.storage.access import (
 )
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.referrers import push_artifacts
-from kiwi_stackbuild_plugin.storage.registry import push_image, try_signing
+from kiwi_stackbuild_plugin.storage.registry import copy_packed, push_image, try_signing
 
 log = logging.getLogger('kiwi')
 
@@ -137,7 +137,10 @@ def _export(name: str, info: ImageInfo, text: str, how: Copying) -> None:
         _sync_layout(rest)
     else:
         _warn_of_no_room(text, how)
-        push_image(info.image_id, text, how.access)
+        if transport == 'oci':
+            copy_packed(how.space, info.image_id, text)
+        else:
+            push_image(info.image_id, text, how.access)
         _sync_layout(rest)
 
 
@@ -165,9 +168,9 @@ def _export_layout(
     if not reference:
         reference = tag
         log.info('%s: the image in it is called %s', shown, reference)
-    digest = push_image(
-        info.image_id, f'oci:{path}:{reference}', how.access, shown,
-        digest_file=os.path.join(how.space.path, 'exported')
+    digest = copy_packed(
+        how.space, info.image_id, f'oci:{path}:{reference}', shown,
+        os.path.join(how.space.path, 'exported')
     )
     attach(path, reference, make_artifacts(
         how.space, info, f'{info.told.title or "stash"}:{reference}', digest
@@ -207,10 +210,11 @@ def _export_archive(
             pack_layout(layout, made)
         else:
             _warn_of_no_room(f'{transport}:{rest}', how)
-            push_image(
-                info.image_id, f'{transport}:{made}{colon}{reference}', how.access,
-                f'{transport}:{rest}'
-            )
+            target = f'{transport}:{made}{colon}{reference}', f'{transport}:{rest}'
+            if transport == 'oci-archive':
+                copy_packed(how.space, info.image_id, *target)
+            else:
+                push_image(info.image_id, target[0], how.access, target[1])
         replace(made, path)
 
 

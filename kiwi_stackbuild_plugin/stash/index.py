@@ -11,7 +11,6 @@ import logging
 import marshal
 import os
 import shutil
-import stat
 import sys
 from contextlib import suppress
 from typing import IO, Iterable, Iterator, Optional
@@ -19,6 +18,7 @@ from typing import IO, Iterable, Iterator, Optional
 import zstandard
 
 from kiwi_stackbuild_plugin.host.durable import replace
+from kiwi_stackbuild_plugin.image.cache import cache_directory, is_private
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.rows import LENGTH, receive, send
 from kiwi_stackbuild_plugin.tree.scan import Exclusion
@@ -27,7 +27,6 @@ from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
 
-_DIRECTORY = '/var/cache/kiwi-stackbuild'
 #: the ones used last
 _KEPT = 64
 _LEVEL = 1
@@ -36,11 +35,6 @@ _HEAD_LENGTH = 1 << 20
 
 class IndexDamaged(Exception):
     """An index ends too early, or is none; what it told before may be wrong."""
-
-
-def index_directory() -> str:
-    """Return where indexes are, from KIWI_STASH_CACHE; '' for nowhere."""
-    return os.environ.get('KIWI_STASH_CACHE', _DIRECTORY)
 
 
 class IndexWriter:
@@ -60,7 +54,7 @@ class IndexWriter:
     def begin(self) -> IndexWriter:
         """Begin, anew with each call."""
         self._close()
-        if index_directory():
+        if cache_directory():
             try:
                 raw = open(self.path, 'wb')  # noqa: SIM115
             except OSError:
@@ -100,11 +94,11 @@ class IndexWriter:
         """
         if not self._close() or not self._retime(times):
             return
-        directory = index_directory()
+        directory = cache_directory()
         path = os.path.join(directory, image_id)
         try:
             os.makedirs(directory, 0o700, exist_ok=True)
-            if not _is_private(os.lstat(directory)):
+            if not is_private(os.lstat(directory)):
                 log.debug('%s: others can write there, no index is kept', directory)
                 return
             try:
@@ -147,7 +141,7 @@ def _unpacked(raw: IO[bytes]) -> IO[bytes]:
 
 def drop_indexes(image_ids: Iterable[str]) -> None:
     """Remove the indexes of images that are gone."""
-    directory = index_directory()
+    directory = cache_directory()
     for image_id in image_ids if directory else ():
         with suppress(OSError):
             os.unlink(os.path.join(directory, image_id))
@@ -159,15 +153,15 @@ def read_index(image_id: str, exclusion: Exclusion) -> Optional[Iterator[Entry]]
     :param exclusion: must be that of the scan that was written down
     :returns: iterator that raises IndexDamaged
     """
-    directory = index_directory()
+    directory = cache_directory()
     path = os.path.join(directory, image_id)
     try:
-        if not directory or not _is_private(os.lstat(directory)):
+        if not directory or not is_private(os.lstat(directory)):
             return None
         raw = open(path, 'rb')  # noqa: SIM115
     except OSError:
         return None
-    if not _is_private(os.fstat(raw.fileno())):
+    if not is_private(os.fstat(raw.fileno())):
         raw.close()
         return None
     stream = _unpacked(raw)
@@ -200,12 +194,6 @@ def _head(exclusion: Exclusion) -> bytes:
         pattern and (pattern.pattern, pattern.flags)
     ))
 
-
-def _is_private(status: os.stat_result) -> bool:
-    """Tell whether only this user can have written it; marshal trusts blindly."""
-    return status.st_uid == os.geteuid() and not (
-        stat.S_ISLNK(status.st_mode) or status.st_mode & 0o022
-    )
 
 
 def _drop_old(directory: str) -> None:

@@ -10,7 +10,7 @@ import logging
 import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Dict, Iterator, List, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from kiwi.defaults import Defaults
 
@@ -20,6 +20,7 @@ from kiwi_stackbuild_plugin.host.errors import (
 from kiwi_stackbuild_plugin.host.locks import unless_in_use
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
+from kiwi_stackbuild_plugin.image.cache import drop_packed
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.stash.index import drop_indexes
 from kiwi_stackbuild_plugin.stash.sbom import drop_documents
@@ -212,6 +213,7 @@ def _carry_out(plan: _Plan, images: Sequence[ImageInfo], dry_run: bool) -> str:
     gone = {one.info.image_id: one.info for one in removed if one.info.image_id in going}
     if not dry_run:
         drop_indexes(gone)
+        _drop_packed(gone, images)
         # with those of images that somebody else has removed
         drop_documents({info.image_id for info in images} - gone.keys())
     freed = sum(sizes[chain] for chain in own_layers(
@@ -222,6 +224,12 @@ def _carry_out(plan: _Plan, images: Sequence[ImageInfo], dry_run: bool) -> str:
         log.info('%s', text)
         raise failed[0]
     return text
+
+
+def _drop_packed(gone: Mapping[str, ImageInfo], images: Sequence[ImageInfo]) -> None:
+    """Remove what the layers that no image has any longer were packed to."""
+    staying = {layer for info in images if info.image_id not in gone for layer in info.layers}
+    drop_packed({layer for info in gone.values() for layer in info.layers} - staying)
 
 
 def _whole_images(plan: _Plan) -> Dict[str, ImageInfo]:

@@ -23,6 +23,7 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout
 from kiwi_stackbuild_plugin.image.layout import add_image as add_layout_image
 from kiwi_stackbuild_plugin.storage.access import NOT_SIGNED, Access, Signing
+from kiwi_stackbuild_plugin.storage.documents import packed_layout, write_archive
 from kiwi_stackbuild_plugin.storage.local import (
     add_image, find_image, graph_root, network_timeout
 )
@@ -122,10 +123,11 @@ def push_image(
     image_id: str, destination: str, access: Access, shown: str = '',
     signing: Signing = NOT_SIGNED, digest_file: str = ''
 ) -> str:
-    """Copy a stored image to a registry, archive or layout.
+    """Copy a stored image to a registry, or where its layers stay as they are.
 
     A registry gets only the layers it lacks: those it may have are compressed
-    first and asked for by digest.
+    first and asked for by digest. skopeo remembers what each was packed to, and
+    packs none again for a registry that it knows to have it.
 
     Signatures are copied where the destination can hold them.
 
@@ -145,6 +147,34 @@ def push_image(
         'skopeo', *_registries(), 'copy', '--quiet', *_RETRIES, *more,
         f'containers-storage:@{image_id}', destination
     ], shown, signing.key is None)
+    return _read_digest(digest_file) if digest_file else ''
+
+
+def copy_packed(
+    space: Workspace, image_id: str, destination: str, shown: str = '',
+    digest_file: str = ''
+) -> str:
+    """Copy a stored image to an oci-archive or a layout, with packed layers.
+
+    :param destination: with its transport
+    :param shown: the destination as the user knows it
+    :param digest_file: see push_image, for a layout
+    :returns: digest of the manifest there, if there was a file for it
+    :raises KiwiStashToolFailed: with the reason
+    """
+    shown = shown or destination
+    more = [f'--digestfile={digest_file}'] if digest_file else []
+    transport, _, rest = destination.partition(':')
+    path, colon, reference = rest.partition(':')
+
+    def copy(source: str, target: str) -> None:
+        _push(['skopeo', 'copy', '--quiet', *more, source, target], shown, True)
+
+    if transport == 'oci-archive':
+        write_archive(space, image_id, path, reference, copy, shown)
+        return ''
+    with packed_layout(space, image_id, reference, copy) as layout:
+        copy(f'oci:{layout}{colon}{reference}', destination)
     return _read_digest(digest_file) if digest_file else ''
 
 

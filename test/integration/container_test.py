@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
 
 import pytest
-from containers import Made, Wanted, drop_created, make_container, read_container
+from containers import (
+    Made, Wanted, describe_container, drop_created, make_container, read_container
+)
 from killing import slow_tool, start
 from kiwi.container import oci
 from kiwi.defaults import Defaults
@@ -43,17 +45,6 @@ ALL_KEYS: Dict[str, Any] = {
 if not NOT_KIWI_9:
     # kiwi 9 has no such attribute, nor does its umoci class know the key
     del ALL_KEYS['stopsignal']
-DESCRIPTION = '''<image schemaversion="7.4" name="small">
-  <description type="system">
-    <author>A</author><contact>a@b</contact><specification>s</specification>
-  </description>
-  <preferences>
-    <version>1.0.0</version><packagemanager>apt</packagemanager>
-    <type image="{image}"><containerconfig name="made" additionaltags="more"/></type>
-  </preferences>
-  <repository type="apt-deb"><source path="file:///nonexistent"/></repository>
-  <packages type="image"/>
-</image>'''
 
 
 class Site(NamedTuple):
@@ -319,11 +310,6 @@ def test_a_directory_with_a_colon(here: Site, tmp_path: Path, transport: str) ->
     assert not any((tmp_path / 'a: b').iterdir())
 
 
-def describe_container(root: Path, image: str) -> None:
-    (root / 'image/config.xml').write_text(DESCRIPTION.format(image=image))
-    (root / '.profile').write_text(f"kiwi_profiles=''\nkiwi_type='{image}'\n")
-
-
 def build(
     storage: Storage, target: Path, fast: List[str], *words: str, path: str = ''
 ) -> Tuple[str, Path]:
@@ -382,7 +368,7 @@ def test_killed_while_the_archive_is_written(
     describe_container(root, 'oci')
     storage.kiwi('stash', '--root', str(root))
     images = storage.run('podman', 'images', '--all', '--quiet').stdout
-    flag = slow_tool(storage, tmp_path, 'skopeo', '*" copy "*oci-archive:*')
+    flag = slow_tool(storage, tmp_path, 'skopeo', '*" copy "*containers-storage:*" oci:"*')
     process = start(storage, 'stackbuild', '--stash=small', f'--target-dir={tmp_path}/out')
     while not flag.exists():
         assert process.poll() is None

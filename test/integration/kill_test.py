@@ -101,7 +101,7 @@ def test_killed_copy_out_leaves_the_earlier_archive(
     storage.kiwi(*words)
     before = archive.read_bytes()
     (root / 'etc/new').write_text('new')
-    flag = slow_tool(storage, tmp_path, 'skopeo', '*" copy "*oci-archive:*')
+    flag = slow_tool(storage, tmp_path, 'skopeo', '*" copy "*containers-storage:*" oci:"*')
     process = start(storage, *words)
     while not flag.exists():
         assert process.poll() is None

@@ -11,7 +11,9 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.image.layout import (
+    REFERENCE, add_image, layers_of, make_layout, replace_layers
+)
 from kiwi_stackbuild_plugin.layer.blob import TAR_TYPE, Layer
 
 LAYER = Layer('p', 'sha256:l', 'sha256:d', 5, 6, 1, 0, 0)
@@ -83,3 +85,23 @@ def test_layout_is_one_by_the_specification(tmp_path: Path) -> None:
     }
     with pytest.raises(FileExistsError):
         make_layout(str(tmp_path / 'a/layout'))
+
+
+def test_other_blobs_for_layers_in_the_bytes_of_skopeo(tmp_path: Path) -> None:
+    """Go sorts no keys, and escapes what HTML takes for its own."""
+    blobs = Path(make_layout(str(tmp_path)))
+    text = '{"layers":[%s],"annotations":{"z":"M \\u003cm@x\\u003e \\u0026 ü\\u2028","a":""}}'
+    packed = '{"mediaType":"gzip","digest":"sha256:2","size":9}'
+    kept = '{"mediaType":"gzip","digest":"sha256:3","size":4}'
+    old = text % ('{"mediaType":"tar","digest":"sha256:1","size":0},' + kept)
+    digest = hashlib.sha256(old.encode()).hexdigest()
+    (blobs / digest).write_text(old)
+    index = '{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"sha256:%s","size":%d%s}]}'
+    name = ',"annotations":{"org.opencontainers.image.ref.name":"a\\u003cb"}'
+    (tmp_path / 'index.json').write_text(index % (digest, len(old.encode()), name))
+    replace_layers(str(tmp_path), {'sha256:1': json.loads(packed)})
+    new = (text % f'{packed},{kept}').encode()
+    digest = hashlib.sha256(new).hexdigest()
+    assert {path.name: path.read_bytes() for path in blobs.iterdir()} == {digest: new}
+    assert (tmp_path / 'index.json').read_text() == index % (digest, len(new), name)
+    assert layers_of(str(tmp_path)) == [json.loads(packed), json.loads(kept)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
-from fake_storage import FakeStorage
+from fake_storage import FakeStorage, config_of, manifest_of
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.host.errors import (
@@ -31,7 +32,10 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStorage:
     monkeypatch.setattr(
         Defaults, 'get_temp_location', staticmethod(lambda: str(tmp_path / 'tmp'))
     )
-    made.add(ONE, 'localhost/a:v1', Labels={labels.META: 'KIWI'})
+    made.add(
+        ONE, 'localhost/a:v1', Labels={labels.META: 'KIWI'}, config=config_of(['sha256:1']),
+        manifest=manifest_of('tar:1')
+    )
     made.add('b' * 64, 'localhost/plain:v1')
     return made
 
@@ -42,7 +46,9 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStorage:
 ])
 def test_where_it_goes(storage: FakeStorage, tmp_path: Path, text: str, place: str) -> None:
     export(ExportRequest('a', 'v1', (text.replace('@', str(tmp_path)),)))
-    assert storage.state['pushed'] == [place.replace('@', str(tmp_path))]
+    *packed, last = storage.state['pushed']
+    assert last == place.replace('@', str(tmp_path))
+    assert len(packed) == text.startswith('oci:')
     assert storage.names()[ONE] == ['localhost/a:v1'] and os.listdir(tmp_path / 'tmp') == []
 
 
@@ -59,16 +65,22 @@ def test_archive_replaces_another_when_it_is_complete(
         Path('x.tar').write_text('old')
     export(ExportRequest('a', 'v1', (f'{kind}:x.tar{reference}',)))
     assert os.listdir() == ['x.tar']
-    assert Path('x.tar').read_text() == f'containers-storage:@{ONE}'
     written, = storage.state['pushed']
-    assert written.startswith(f'{kind}:{tmp_path}/out/.kiwi-stash-')
-    assert written.endswith(f'/archive{reference}')
+    if kind == 'oci-archive':
+        with tarfile.open('x.tar') as opened:
+            assert 'index.json' in opened.getnames()
+        assert written.startswith(f'oci:{tmp_path}/tmp/.kiwi-stash-')
+        assert written.endswith(f'/packed-{ONE[:12]}{reference}')
+    else:
+        assert Path('x.tar').read_text() == f'containers-storage:@{ONE}'
+        assert written.startswith(f'{kind}:{tmp_path}/out/.kiwi-stash-')
+        assert written.endswith(f'/archive{reference}')
 
 
 def test_failed_archive_leaves_the_old_one(storage: FakeStorage, tmp_path: Path) -> None:
     path = tmp_path / 'out/x.tar'
     path.write_text('old')
-    storage.fail('skopeo', 'no space left on device', 1)
+    storage.fail('skopeo copy', 'no space left on device', 1)
     with pytest.raises(KiwiStashToolFailed) as raised:
         export(ExportRequest('a', 'v1', (f'oci-archive:{path}',)))
     assert raised.value.summary == (
