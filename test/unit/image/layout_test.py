@@ -11,7 +11,7 @@ from typing import Any, Dict, Optional
 
 import pytest
 
-from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout, write_layout
 from kiwi_stackbuild_plugin.layer.blob import TAR_TYPE, Layer
 
 LAYER = Layer('p', 'sha256:l', 'sha256:d', 5, 6, 1, 0, 0)
@@ -35,7 +35,7 @@ def manifest_of(layout: Path) -> Dict[str, Any]:
 
 def test_layout_holds_what_its_digests_say(tmp_path: Path) -> None:
     blobs = make_layout(str(tmp_path / 'layout'))
-    image_id = add_image(str(tmp_path / 'layout'), {'a': 'ü'}, [BASE], LAYER, {'k': 'v'})
+    image_id = write_layout(str(tmp_path / 'layout'), {'a': 'ü'}, [BASE], LAYER, {'k': 'v'})
     for name in os.listdir(blobs):
         data = (Path(blobs) / name).read_bytes()
         assert hashlib.sha256(data).hexdigest() == name
@@ -55,7 +55,7 @@ def test_layer_is_named_as_the_storage_has_it(
 ) -> None:
     layout = tmp_path / 'layout'
     make_layout(str(layout))
-    add_image(str(layout), {}, [BASE], layer, {}, unpacked)
+    write_layout(str(layout), {}, [BASE], layer, {}, unpacked)
     base, *new = manifest_of(layout)['layers']
     assert base == BASE
     assert [(found['digest'], found['size']) for found in new] == [(digest, size)] * bool(layer)
@@ -67,7 +67,7 @@ def test_bytes_of_a_config_stay(tmp_path: Path) -> None:
     """A copied image keeps its ID, however its maker writes JSON."""
     data = b'{ "b": 1,\n"a": "\\u00fc" }\n'
     make_layout(str(tmp_path / 'layout'))
-    image_id = add_image(str(tmp_path / 'layout'), data, [], None, {})
+    image_id = write_layout(str(tmp_path / 'layout'), data, [], None, {})
     assert image_id == hashlib.sha256(data).hexdigest()
     config = manifest_of(tmp_path / 'layout')['config']
     assert (config['digest'], config['size']) == (f'sha256:{image_id}', len(data))
