@@ -176,7 +176,7 @@ def reasons_to_build(
     if request.stash_as is not None:
         name = request.stash_as if ':' in request.stash_as else f'{request.stash_as}:latest'
         info = find_image(f'{LOCAL}/{name}')
-        told = decode_inputs(info.told.inputs or '') if info else None
+        told = decode_inputs(info.stash_labels.inputs or '') if info else None
         if told is None:
             return [f'no stash {name} that says what it was built of']
         reasons = changed_inputs(told, inputs) or list(_missing_archives(request.exports))

@@ -154,7 +154,7 @@ def find_versions(images: Sequence[ImageInfo]) -> Iterator[Version]:
     An image without a name is one whose name went to a newer one.
     """
     for info in images:
-        if not info.told.is_stash or not is_own_stash(info):
+        if not info.stash_labels.is_stash or not is_own_stash(info):
             continue
         names: Dict[str, List[str]] = {}
         for full_name in info.names:
@@ -163,7 +163,7 @@ def find_versions(images: Sequence[ImageInfo]) -> Iterator[Version]:
         for name, tags in names.items():
             yield Version(name, tuple(sorted(tags)), info)
         if not names:
-            yield Version(info.told.title, (), info)
+            yield Version(info.stash_labels.title, (), info)
 
 
 def apply_rules(versions: Sequence[Version], rules: Rules) -> Dict[str, List[str]]:

@@ -68,7 +68,7 @@ def make_artifacts(
     :param digest: of its manifest there
     """
     packages, distribution = _read(space, info)
-    told = info.told
+    told = info.stash_labels
     own = is_own_stash(info)
     image = DescribedImage(
         told.title or name.rpartition(':')[0] or name, told.version or 'latest',
