@@ -177,12 +177,6 @@ def warn_of_links(name: str, root: str, work: RootWork) -> None:
         log.warning('%s: %s', printable(name), issue.summary)
 
 
-def written_names(work: RootWork) -> List[str]:
-    """Return the paths in a root that kiwi is known to write or replace."""
-    written, replaced = _names(work)
-    return [*_ALWAYS, *written, *replaced]
-
-
 def _names(work: RootWork) -> Tuple[List[str], List[str]]:
     """Return the names that are written, and those that are replaced."""
     written: List[str] = []

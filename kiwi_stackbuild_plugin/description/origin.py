@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Iterator, Optional
@@ -17,6 +16,7 @@ from typing import Iterator, Optional
 from kiwi_stackbuild_plugin.description.description import IMAGE_DIR, read_file
 from kiwi_stackbuild_plugin.host.durable import replace
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
+from kiwi_stackbuild_plugin.host.text import FULL_ID
 from kiwi_stackbuild_plugin.tree.opening import open_below
 
 log = logging.getLogger('kiwi')
@@ -59,7 +59,7 @@ def read_origin(root_fd: int) -> Optional[Origin]:
     ):
         log.warning('image/stash.json is not one of ours and is passed over')
         return None
-    return record if re.fullmatch('[0-9a-f]{64}', record.image) else None
+    return record if FULL_ID.fullmatch(record.image) else None
 
 
 def write_origin(

@@ -18,11 +18,11 @@ from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.graph.records import GraphRoot, LayerRecord, find_chain, read_layers
 from kiwi_stackbuild_plugin.host.durable import replace, sync_directory
+from kiwi_stackbuild_plugin.host.text import FULL_ID
 
 _IMPORTS, _MARKS = 'unfinished', 'doubtful'
-_ID = re.compile('[0-9a-f]{64}')
 #: a note on its way to its name, and after so many seconds one that never gets it
-_UNNAMED = re.compile(r'\.[0-9a-f]{64}\.[0-9]+')
+_UNNAMED = re.compile(rf'\.{FULL_ID.pattern}\.[0-9]+')
 _ABANDONED = 60
 #: why a layer is marked
 DAMAGED, UNFINISHED = 'damaged', 'unfinished'
@@ -134,7 +134,7 @@ def _read(directory: str) -> Iterator[Tuple[str, str]]:
         names = sorted(os.listdir(directory))
     except (FileNotFoundError, NotADirectoryError):
         return
-    for name in filter(_ID.fullmatch, names):
+    for name in filter(FULL_ID.fullmatch, names):
         with suppress(FileNotFoundError), open(
             os.path.join(directory, name), encoding='utf-8', errors='replace'
         ) as text:

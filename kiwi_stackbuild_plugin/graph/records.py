@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.text import FULL_ID
 
-_ID = re.compile('[0-9a-f]{64}')
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _read(graph: GraphRoot, kind: str) -> Iterator[Mapping[str, Any]]:
     if not isinstance(document, (list, type(None))) or document is None:
         raise KiwiStashToolFailed(f'{path!r}: not a list of the storage of podman')
     for entry in document:
-        if isinstance(entry, dict) and _ID.fullmatch(_text(entry, 'id')):
+        if isinstance(entry, dict) and FULL_ID.fullmatch(_text(entry, 'id')):
             yield entry
 
 

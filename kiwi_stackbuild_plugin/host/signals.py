@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ from types import FrameType
 from typing import Iterator, Optional
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
-from kiwi_stackbuild_plugin.host.terminal import guarded_log
+from kiwi_stackbuild_plugin.host.terminal import escape_stdout, guarded_log
 
 log = logging.getLogger('kiwi')
 
@@ -62,8 +61,7 @@ def _mend_standard_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
+    escape_stdout()
 
 
 @contextmanager

@@ -26,6 +26,11 @@ def guard_terminal() -> None:
     What stdout has no code for (a locale other than UTF-8) is escaped too.
     """
     log.addFilter(_escape)
+    escape_stdout()
+
+
+def escape_stdout() -> None:
+    """Escape what the locale has no character for, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors='backslashreplace')
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Words and columns for people: sizes, ages, times, tables."""
+"""Words and columns for people: sizes, ages, times, tables; and what an ID looks like."""
 from __future__ import annotations
 
 import re
@@ -8,6 +8,9 @@ from typing import Optional, Sequence
 
 from kiwi_stackbuild_plugin.host.errors import printable
 
+#: the ID of an image or a layer in podman's storage, and a digest
+FULL_ID = re.compile('[0-9a-f]{64}')
+SHA256 = re.compile('sha256:[0-9a-f]{64}')
 #: RFC 3339, and what lacks the zone, which is UTC then
 _MOMENT = re.compile(
     r'([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?'

@@ -15,6 +15,7 @@ from typing import Iterator, List, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.host.command import remove_tree
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.text import FULL_ID
 
 log = logging.getLogger('kiwi')
 
@@ -22,7 +23,6 @@ log = logging.getLogger('kiwi')
 #: image, or an image that has no name yet; and the storage that has them
 Note = Tuple[str, str]
 MOUNT, IMAGE, STORAGE = 'mount', 'image', 'storage'
-_IMAGE_ID = re.compile('[0-9a-f]{64}')
 
 _OWNER = 'owner.lock'
 _JOURNAL = 'journal'
@@ -80,7 +80,7 @@ class Workspace:
             lines = os.fsdecode(journal.read()).split('\n')
         for line in lines:
             kind, _, value = line[1:].partition(' ')
-            if kind != STORAGE and not _IMAGE_ID.fullmatch(value):
+            if kind != STORAGE and not FULL_ID.fullmatch(value):
                 continue  # cut off when the disk was full, or not ours
             if line.startswith('+'):
                 notes.insert(0, (kind, value))

@@ -66,7 +66,7 @@ class ImageInfo:
         return self.driver == 'vfs'
 
     @cached_property
-    def told(self) -> StashLabels:
+    def stash_labels(self) -> StashLabels:
         """The labels, typed and checked."""
         return read_labels(self.labels)
 
@@ -273,17 +273,17 @@ def is_own_stash(info: ImageInfo) -> bool:
     Labels are inherited by what others build on a stash.
     """
     top = info.layers[-1] if info.layers else ''
-    return bool(top) and info.told.top_layer == top
+    return bool(top) and info.stash_labels.top_layer == top
 
 
 def is_rounded(info: ImageInfo) -> bool:
     """Tell whether its mtimes may have lost their nanoseconds."""
-    return not (is_own_stash(info) and info.told.exact_times)
+    return not (is_own_stash(info) and info.stash_labels.exact_times)
 
 
 def extras_of(info: ImageInfo) -> Extras:
     """Return what was kept of the tree of a stash aside from its layers."""
-    return decode(info.told.extras or '') if is_own_stash(info) else {}
+    return decode(info.stash_labels.extras or '') if is_own_stash(info) else {}
 
 
 def container_layers(config: Union[str, bytes]) -> Tuple[str, ...]:

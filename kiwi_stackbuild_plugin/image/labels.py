@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Callable, List, Mapping, Optional, Tuple, TypeVar
 
+from kiwi_stackbuild_plugin.host.text import SHA256
+
 OCI_PREFIX = 'org.opencontainers.image.'
 TITLE = OCI_PREFIX + 'title'
 VERSION = OCI_PREFIX + 'version'
@@ -56,7 +58,6 @@ SCHEMA_VERSION = '1'
 LENGTH_LIMIT = 1 << 19
 #: the last user ID; the one behind it tells chown(2) to change nothing
 _LAST_ID = 2**32 - 2
-_DIGEST = re.compile('sha256:[0-9a-f]{64}')
 _WORD = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}')
 _Value = TypeVar('_Value')
 
@@ -174,7 +175,7 @@ def _size(text: str) -> Optional[int]:
 
 def is_digest(text: str) -> bool:
     """Tell whether a text is a SHA-256 digest as OCI writes it."""
-    return bool(_DIGEST.fullmatch(text))
+    return bool(SHA256.fullmatch(text))
 
 
 def _digest(text: str) -> Optional[str]:
@@ -187,7 +188,7 @@ def _config(text: str) -> Optional[str]:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     fits = isinstance(layers, list) and bool(layers) and all(
-        isinstance(layer, str) and _DIGEST.fullmatch(layer) for layer in layers
+        isinstance(layer, str) and SHA256.fullmatch(layer) for layer in layers
     )
     return text if fits and _is_encodable(text) else None
 

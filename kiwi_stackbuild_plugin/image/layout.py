@@ -28,7 +28,7 @@ def make_layout(directory: str) -> str:
     return blob_dir
 
 
-def add_image(
+def write_layout(
     directory: str, config: Union[Document, bytes], base_layers: List[Document],
     layer: Optional[Layer], annotations: Mapping[str, str],
     unpacked: bool = False

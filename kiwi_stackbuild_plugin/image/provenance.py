@@ -59,7 +59,7 @@ def _digest(text: str) -> Dict[str, str]:
 
 
 def _parameters(info: ImageInfo, name: str) -> Dict[str, Any]:
-    told = info.told
+    told = info.stash_labels
     return {
         'name': name, 'type': told.build_type or '', 'profiles': list(told.profiles or ()),
         'packagemanager': told.package_manager or ''
@@ -68,7 +68,7 @@ def _parameters(info: ImageInfo, name: str) -> Dict[str, Any]:
 
 def _dependencies(info: ImageInfo) -> List[Dict[str, Any]]:
     """Return what the image was made of, as far as digests are known."""
-    told = info.told
+    told = info.stash_labels
     found = [
         (told.base_name or 'base', 'base image', told.base_digest),
         ('image/', 'image description', told.description_digest)
@@ -83,7 +83,7 @@ def _dependencies(info: ImageInfo) -> List[Dict[str, Any]]:
 def _versions(info: ImageInfo) -> Dict[str, str]:
     return {
         name: version for name, version in (
-            ('kiwi', info.told.kiwi_version),
-            ('kiwi_stackbuild_plugin', info.told.plugin_version)
+            ('kiwi', info.stash_labels.kiwi_version),
+            ('kiwi_stackbuild_plugin', info.stash_labels.plugin_version)
         ) if version
     }

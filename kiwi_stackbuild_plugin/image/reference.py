@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.text import FULL_ID, SHA256
 
 #: transports of skopeo (containers-transports(5)) that we pass through
 TRANSPORTS = (
@@ -19,8 +20,7 @@ DEFAULT_TAG = 'latest'
 _COMPONENT = r'[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*'
 _NAME = re.compile(rf'{_COMPONENT}(?:/{_COMPONENT})*')
 _TAG = re.compile(r'[A-Za-z0-9_][A-Za-z0-9._-]{0,127}')
-_DIGEST = re.compile(r'sha256:[0-9a-f]{64}')
-_IMAGE_ID = re.compile(r'(?:sha256:)?[0-9a-f]{64}|[0-9a-f]{12}')
+_IMAGE_ID = re.compile(f'{SHA256.pattern}|{FULL_ID.pattern}|[0-9a-f]{{12}}')
 _HOST = re.compile(
     r'(?:localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|\[[0-9a-fA-F:]+\]'
     r'|[A-Za-z0-9.-]+(?=:))(?::[0-9]{1,5})?'
@@ -89,7 +89,7 @@ def parse_reference(text: str, option: str = '--stash') -> Reference:
     if _IMAGE_ID.fullmatch(text):
         return Reference(text, 'id')
     rest, at, digest = text.partition('@')
-    if at and not _DIGEST.fullmatch(digest):
+    if at and not SHA256.fullmatch(digest):
         raise KiwiStashArgumentInvalid(
             f'{option} {text!r}: {digest!r} is not a digest',
             'a digest is sha256: and 64 hexadecimal digits'

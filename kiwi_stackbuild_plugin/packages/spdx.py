@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import quote
 
+from kiwi_stackbuild_plugin.host.text import FULL_ID
 from kiwi_stackbuild_plugin.packages.database import Package, Packages
 from kiwi_stackbuild_plugin.packages.licenses import NOTHING_SAID, Licenses
 from kiwi_stackbuild_plugin.packages.purl import Distribution, package_url
@@ -175,7 +176,7 @@ def _supplier(text: str) -> str:
 def _checksum(one: Package) -> Optional[Tuple[str, str, str]]:
     """Return algorithm, hexadecimal value, and what it is of; of apk and rpm."""
     told = one.details.checksum
-    if one.format == 'rpm' and re.fullmatch('[0-9a-f]{64}', told):
+    if one.format == 'rpm' and FULL_ID.fullmatch(told):
         return 'SHA256', told, 'header'
     algorithm, length = _APK_CHECKSUMS.get(told[:2], ('', 0))
     try:

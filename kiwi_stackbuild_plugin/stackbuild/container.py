@@ -119,7 +119,7 @@ def choose_tool(
         log.warning('Container: %s', text)
         return ContainerPlan(text=text)
     return ContainerPlan(
-        STASH, base, (imported and imported.told.imported_root) or '',
+        STASH, base, (imported and imported.stash_labels.imported_root) or '',
         bool(state.get_derived_from_image_uri()) and not imported,
         f'one layer on the {len(base.layers)} of {base.display_name}'
     )
@@ -128,7 +128,7 @@ def choose_tool(
 def _why_not(asked: Optional[str], state: Any, base: ImageInfo) -> str:
     if state.build_type.get_delta_root():
         return 'delta_root asks for the change alone'
-    if not asked and not base.told.is_stash:
+    if not asked and not base.stash_labels.is_stash:
         return f'{base.display_name} is no stash (--container-tool=stash does it)'
     if len(base.layers) >= _MOST_LAYERS:
         return f'{base.display_name} has {len(base.layers)} layers'

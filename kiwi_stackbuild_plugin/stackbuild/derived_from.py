@@ -43,7 +43,7 @@ def choose_import(
     """
     if not _is_derived(state):
         return None
-    if base.told.imported_root is not None:
+    if base.stash_labels.imported_root is not None:
         return base
     if not created_from:
         log.warning(
@@ -100,7 +100,7 @@ def _is_the_same(state: Any, base: ImageInfo) -> bool:
     except KiwiStashToolFailed:
         # packed, or no archive: kiwi's to complain of
         return False
-    layers = container_layers(base.told.imported_root or '')
+    layers = container_layers(base.stash_labels.imported_root or '')
     return bool(layers) and layers == container_layers(config)
 
 
@@ -118,7 +118,7 @@ def restore_import(space: Workspace, info: ImageInfo, root: str) -> None:
 
     :raises KiwiStashDescriptionInvalid: if the container is not to be had
     """
-    config = (info.told.imported_root or '').encode('utf-8', 'surrogateescape')
+    config = (info.stash_labels.imported_root or '').encode('utf-8', 'surrogateescape')
     image_id = hashlib.sha256(config).hexdigest()
     if local.find_added(space, image_id) is None:
         put_together(space, info, config)

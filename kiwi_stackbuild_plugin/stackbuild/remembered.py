@@ -71,7 +71,7 @@ def built_as(source: Step) -> Tuple[List[str], str]:
     """Return profiles and type that a stash says it was built with."""
     with opened_tree(source.path) as fd:
         profile = parse_profile(read_file(fd, PROFILE) or b'')
-    told = source.image.told
+    told = source.image.stash_labels
     profiles = [
         word for word in profile.get('kiwi_profiles', '').split(',') if word
     ] if told.profiles is None else list(told.profiles)

@@ -146,7 +146,7 @@ def copy_tree(source: str, target: str, make_holes: bool = False) -> None:
 
 
 def _restore_root(root_fd: int, image: ImageInfo) -> None:
-    told = image.told
+    told = image.stash_labels
     restore_root(
         root_fd, 0o755 if told.root_mode is None else told.root_mode,
         *(told.root_owner or (0, 0)), extras_of(image).get(ROOT, Extra())

@@ -200,7 +200,9 @@ def reasons_to_build(
         name = request.stash_as if ':' in request.stash_as else f'{request.stash_as}:latest'
         info = find_image(f'{LOCAL}/{name}')
         # what others built on a stash has its labels too
-        told = decode_inputs(info.told.inputs or '') if info and is_own_stash(info) else None
+        told = decode_inputs(
+            info.stash_labels.inputs or ''
+        ) if info and is_own_stash(info) else None
         if told is None:
             return [f'no stash {name} that says what it was built of']
         reasons = changed_inputs(told, inputs) or list(_missing_archives(request.exports))

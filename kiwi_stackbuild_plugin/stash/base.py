@@ -137,7 +137,7 @@ def _base_of_name(name: str) -> Optional[Base]:
     image would be told to be for that machine.
     """
     info = find_image(f'{LOCAL}/{name}')
-    if info is not None and info.told.is_stash:
+    if info is not None and info.stash_labels.is_stash:
         return Base(info, 'the stash of the same name')
     repository = f'{LOCAL}/{name.rpartition(":")[0]}'
     machine = oci_architecture(Defaults.get_platform_name())

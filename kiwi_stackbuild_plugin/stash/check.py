@@ -134,7 +134,7 @@ def _titles(info: ImageInfo) -> Iterator[Tuple[str, str]]:
     for full_name in info.names:
         yield local.split_name(full_name)
     if not info.names:
-        yield info.told.title or '<none>', ''
+        yield info.stash_labels.title or '<none>', ''
 
 
 class _LayerReader:

@@ -76,7 +76,7 @@ def export(request: ExportRequest) -> None:
     temp_dir = Defaults.get_temp_location()
     sweep([temp_dir])
     info = local.find_image(f'{local.LOCAL}/{name}')
-    if info is None or not info.told.is_stash:
+    if info is None or not info.stash_labels.is_stash:
         raise KiwiStashImageNotFound(
             f'--container-name {name!r}: no such stash',
             'those there are: kiwi-ng system stash_list'
@@ -173,7 +173,7 @@ def _export_layout(
         os.path.join(how.space.path, 'exported')
     )
     attach(path, reference, make_artifacts(
-        how.space, info, f'{info.told.title or "stash"}:{reference}', digest
+        how.space, info, f'{info.stash_labels.title or "stash"}:{reference}', digest
     ), utc(info.created))
 
 

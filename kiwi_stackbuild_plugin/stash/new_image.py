@@ -220,7 +220,7 @@ def root_extra(
         found = {ROOT: found[ROOT]._replace(mtime=min(mtime, last_time))}
     if base is None:
         return found
-    old, told, now = extras_of(base.info).get(ROOT), base.info.told, os.fstat(root_fd)
+    old, told, now = extras_of(base.info).get(ROOT), base.info.stash_labels, os.fstat(root_fd)
     same = old is not None and old.xattrs == found[ROOT].xattrs and (
         told.root_mode, told.root_owner
     ) == (stat.S_IMODE(now.st_mode), (now.st_uid, now.st_gid))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Dict, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from kiwi.defaults import Defaults
@@ -19,7 +18,7 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.host.locks import unless_in_use
 from kiwi_stackbuild_plugin.host.signals import clean_exit
-from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
+from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, parse_moment, utc
 from kiwi_stackbuild_plugin.image.cache import drop_packed
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.stash.index import drop_indexes
@@ -156,7 +155,7 @@ def find_versions(images: Sequence[ImageInfo]) -> Iterator[Version]:
     An image without a name is one whose name went to a newer one.
     """
     for info in images:
-        if not info.told.is_stash or not is_own_stash(info):
+        if not info.stash_labels.is_stash or not is_own_stash(info):
             continue
         names: Dict[str, List[str]] = {}
         for full_name in info.names:
@@ -165,7 +164,7 @@ def find_versions(images: Sequence[ImageInfo]) -> Iterator[Version]:
         for name, tags in names.items():
             yield Version(name, tuple(sorted(tags)), info)
         if not names:
-            yield Version(info.told.title, (), info)
+            yield Version(info.stash_labels.title, (), info)
 
 
 def apply_rules(versions: Sequence[Version], rules: Rules) -> Dict[str, List[str]]:
@@ -188,11 +187,8 @@ def apply_rules(versions: Sequence[Version], rules: Rules) -> Dict[str, List[str
 
 
 def _week(created: str) -> Tuple[int, int]:
-    try:
-        moment = datetime.fromisoformat(utc(created).replace('Z', '+00:00'))
-    except ValueError:
-        return 0, 0
-    return moment.astimezone(timezone.utc).isocalendar()[:2]
+    moment = parse_moment(created)
+    return (0, 0) if moment is None else moment.isocalendar()[:2]
 
 
 def _carry_out(plan: _Plan, images: Sequence[ImageInfo], dry_run: bool) -> str:

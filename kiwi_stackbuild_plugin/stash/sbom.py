@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import secrets
 import stat
 from contextlib import ExitStack, suppress
@@ -24,7 +23,7 @@ from kiwi_stackbuild_plugin.packages.spdx import DescribedImage, make_sbom
 from kiwi_stackbuild_plugin.host.command import remove_tree
 from kiwi_stackbuild_plugin.host.durable import replace
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
-from kiwi_stackbuild_plugin.host.text import parse_moment, utc
+from kiwi_stackbuild_plugin.host.text import FULL_ID, parse_moment, utc
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.artifacts import (
     Artifact, provenance_artifact, sbom_artifact
@@ -41,7 +40,6 @@ log = logging.getLogger('kiwi')
 
 _DIRECTORY = '/var/lib/kiwi-stackbuild/documents'
 _EPOCH = '1970-01-01T00:00:00Z'
-_IMAGE_ID = re.compile('[0-9a-f]{64}')
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: by the names of their files
@@ -70,7 +68,7 @@ def make_artifacts(
     :param digest: of its manifest there
     """
     packages, distribution = _read(space, info)
-    told = info.told
+    told = info.stash_labels
     own = is_own_stash(info)
     image = DescribedImage(
         told.title or name.rpartition(':')[0] or name, told.version or 'latest',
@@ -179,7 +177,7 @@ def drop_documents(stored: Collection[str]) -> None:
     except OSError:
         return
     for name in names:
-        if _IMAGE_ID.fullmatch(name) and name not in stored:
+        if FULL_ID.fullmatch(name) and name not in stored:
             try:
                 remove_tree(os.path.join(directory, name))
             except OSError as issue:

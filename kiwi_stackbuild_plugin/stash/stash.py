@@ -228,7 +228,7 @@ def _store_tree(
     if base and delta and not delta.is_empty and chain_is_full(base.info):
         lower = container_below(job.space, base.info, imported_label(
             job.tree.fd
-        ).get(labels.IMPORTED_ROOT) or base.info.told.imported_root or '')
+        ).get(labels.IMPORTED_ROOT) or base.info.stash_labels.imported_root or '')
         if lower is None:
             return _store_changes(job, None, None, None, extra, findings)
         with closing(ImageDocuments(lower.info.image_id)) as documents:
@@ -279,7 +279,7 @@ def _store_changes(
 
 def _inputs_label(base: Optional[Base], layer: Optional[Layer]) -> str:
     """Return what a tree was built of that is still the same as its base."""
-    return base.info.told.inputs or '' if base and layer is None else ''
+    return base.info.stash_labels.inputs or '' if base and layer is None else ''
 
 
 def _is_lossy(base: Optional[Base]) -> bool:
@@ -292,7 +292,7 @@ def _xattrs_label(base: Optional[Base]) -> Dict[str, str]:
     if _is_lossy(base):
         return {labels.XATTRS: 'all'}
     # what a base says would be inherited
-    return {labels.XATTRS: ''} if base and base.info.told.all_xattrs else {}
+    return {labels.XATTRS: ''} if base and base.info.stash_labels.all_xattrs else {}
 
 
 def _extras_label(

@@ -65,7 +65,7 @@ def list_stashes(name: Optional[str] = None) -> List[StashInfo]:
 def _local(
     info: ImageInfo, full_name: str, reader: Optional[LayerReader]
 ) -> StashInfo:
-    known = info.told.layer_size is not None
+    known = info.stash_labels.layer_size is not None
     sizes: Sequence[int] = ()
     if reader is not None or not known:
         try:
@@ -177,7 +177,7 @@ def _remote(
     except KiwiStashImageNotFound as issue:
         log.warning('%s', issue.summary)
         return None
-    if not info.told.is_stash or not is_listed(info):
+    if not info.stash_labels.is_stash or not is_listed(info):
         return None
     name, _, tag = full_name.rpartition(':')
     if tags is None:
@@ -239,7 +239,7 @@ class StashInfo:
 
 def is_listed(info: ImageInfo) -> bool:
     """Tell a stash from an image that merely inherited its labels."""
-    return not info.told.own or is_own_stash(info)
+    return not info.stash_labels.own or is_own_stash(info)
 
 
 def describe(
@@ -251,7 +251,7 @@ def describe(
     :param sizes: bytes of its layers, none where its labels tell the newest
     :param chain: its layers, where they are to be shown
     """
-    told = info.told
+    told = info.stash_labels
     base = {'name': told.base_name, 'digest': told.base_digest or ''}
     return StashInfo(
         name=name, tag=tag, id=info.image_id, digest=info.digest,

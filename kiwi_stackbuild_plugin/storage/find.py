@@ -80,7 +80,7 @@ def find(text: str, option: str, sources: Sources) -> ImageInfo:
     refuse_damage(info.layers, f'{option} {text}')
     warn_of_labels(info)
     if info.lossy_storage and len(info.layers) > 1 and not (
-        info.told.all_xattrs and is_own_stash(info)
+        info.stash_labels.all_xattrs and is_own_stash(info)
     ):
         log.warning(
             '%s: the storage driver %s has lost the extended attributes (ACLs, '
@@ -91,8 +91,8 @@ def find(text: str, option: str, sources: Sources) -> ImageInfo:
 
 def warn_of_labels(info: ImageInfo) -> None:
     """Name the labels of an image that say nothing we could use."""
-    wrong = list(info.told.wrong)
-    extras = info.told.extras
+    wrong = list(info.stash_labels.wrong)
+    extras = info.stash_labels.extras
     if extras and is_own_stash(info) and not is_sound(extras):
         wrong.append(f'{EXTRAS}={extras[:40]}')
     for text in wrong:

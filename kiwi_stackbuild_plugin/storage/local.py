@@ -246,7 +246,7 @@ def _repair_mount(image_id: str, stderr: str) -> bool:
     return True
 
 
-def add_image(
+def import_image(
     space: Workspace, layout: str, image_id: str,
     platform: Sequence[str] = (), options: Sequence[str] = (),
     timeout: Optional[float] = None, blob: Optional[str] = None,

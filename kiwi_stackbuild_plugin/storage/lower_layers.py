@@ -12,7 +12,7 @@ from kiwi_stackbuild_plugin.host.workspace import IMAGE, Workspace
 from kiwi_stackbuild_plugin.image.image import (
     Document, ImageInfo, container_layers, fit_history, stored_layers
 )
-from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout, write_layout
 from kiwi_stackbuild_plugin.layer.blob import TAR_TYPE, Layer
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.documents import read_config, read_manifest
@@ -37,8 +37,8 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
     layout = os.path.join(space.path, f'chain-{image.image_id[:12]}-{count}')
     make_layout(layout)
-    image_id = add_image(layout, config, layers, None, {})
-    local.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    image_id = write_layout(layout, config, layers, None, {})
+    local.import_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
 
 
@@ -62,8 +62,8 @@ def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
     layers = stored_layers(
         read_manifest(info.image_id)['layers'], {'rootfs': {'diff_ids': wanted}}
     )
-    add_image(layout, config, layers, None, {})
-    local.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    write_layout(layout, config, layers, None, {})
+    local.import_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
 
 
@@ -77,10 +77,10 @@ def store_on_layers(
     :param base_layers: descriptors, see image.stored_layers
     :returns: its ID and its manifest's digest
     """
-    image_id = add_image(layout, config, base_layers, layer, annotations)
+    image_id = write_layout(layout, config, base_layers, layer, annotations)
     local.refuse_damage(config['rootfs']['diff_ids'], 'what the storage has of the stash')
     reference = f'oci:{layout}:{REFERENCE}'
-    digest = local.add_image(
+    digest = local.import_image(
         space, reference, image_id, blob=layer.path if layer else None,
         # made at this moment, unless a moment is given
         is_new=not os.environ.get('SOURCE_DATE_EPOCH'),
@@ -88,8 +88,8 @@ def store_on_layers(
     )
     if layer and layer.is_packed:
         # again with another manifest: the storage has all layers
-        add_image(layout, config, base_layers, layer, annotations, unpacked=True)
-        digest = local.add_image(
+        write_layout(layout, config, base_layers, layer, annotations, unpacked=True)
+        digest = local.import_image(
             space, reference, image_id, is_new=True, layers=[layer.diff_id]
         )
     return image_id, digest
@@ -113,7 +113,7 @@ def remove_chain(space: Workspace, diff_ids: Sequence[str]) -> None:
     ]
     layout = os.path.join(space.path, f'unused-{diff_ids[-1][7:19]}')
     make_layout(layout)
-    image_id = add_image(layout, config, layers, None, {})
+    image_id = write_layout(layout, config, layers, None, {})
     space.note(IMAGE, image_id)
     run_command([
         'skopeo', 'copy', f'oci:{layout}:{REFERENCE}', f'containers-storage:@{image_id}'

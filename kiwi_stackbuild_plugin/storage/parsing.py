@@ -10,9 +10,10 @@ import re
 from typing import Any, Callable, List, Mapping
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.text import FULL_ID, SHA256
 from kiwi_stackbuild_plugin.image.image import Document, ImageInfo, info_from_inspect
 
-_IMAGE_ID = re.compile('(?:sha256:)?[0-9a-f]{64}')
+_IMAGE_ID = re.compile(f'{SHA256.pattern}|{FULL_ID.pattern}')
 #: OCI image spec, descriptor.md, "Digests"
 _DIGEST = re.compile('[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]{32,256}')
 #: OCI distribution spec, "Pulling manifests"

@@ -21,11 +21,11 @@ from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStash
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_architecture
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout
-from kiwi_stackbuild_plugin.image.layout import add_image as add_layout_image
+from kiwi_stackbuild_plugin.image.layout import write_layout
 from kiwi_stackbuild_plugin.storage.access import NOT_SIGNED, Access, Signing
 from kiwi_stackbuild_plugin.storage.documents import packed_layout, write_archive
 from kiwi_stackbuild_plugin.storage.local import (
-    add_image, find_image, graph_root, network_timeout
+    find_image, graph_root, import_image, network_timeout
 )
 from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
 from kiwi_stackbuild_plugin.storage.parsing import (
@@ -112,7 +112,7 @@ def copy_in(
 
     :param offer: what inspect_offer() found behind the reference
     """
-    add_image(
+    import_image(
         space, reference, offer.image_id, _platform('--override-'),
         access.options('src-'), network_timeout(), layers=offer.layers
     )
@@ -232,7 +232,7 @@ def try_signing(space: Workspace, signing: Signing) -> None:
         return
     layout = os.path.join(space.path, 'to-sign')
     make_layout(layout)
-    add_layout_image(layout, {
+    write_layout(layout, {
         'architecture': 'amd64', 'os': 'linux', 'rootfs': {'type': 'layers', 'diff_ids': []}
     }, [], None, {})
     result = run_command(

@@ -89,23 +89,11 @@ def _refuse_device(fd: int, name: bytes, path: bytes) -> None:
         raise OSError(errno.ENXIO, 'a device', path)
 
 
-@contextmanager
-def working_directory(fd: int) -> Iterator[None]:
-    """Make a directory the current one for a block, then go back.
-
-    There is no listxattrat(2) before Linux 6.13; names relative to the current
-    directory are the fast way to read xattrs without following links.
-    """
-    back = open_current()
-    try:
-        os.fchdir(fd)
-        yield
-    finally:
-        os.fchdir(back)
-        os.close(back)
-
-
 def open_current() -> int:
+    """Open the current directory, or the root where that was removed.
+
+    :returns: file descriptor to come back by, to be closed by the caller
+    """
     try:
         return os.open('.', os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -14,7 +14,8 @@ from kiwi_traps import MANAGERS, make_inputs, make_tools
 from storages import KIWI
 from trees import make_root
 
-from kiwi_stackbuild_plugin.description.links import RootWork, written_names
+from kiwi_stackbuild_plugin.description import links
+from kiwi_stackbuild_plugin.description.links import RootWork
 
 pytestmark = pytest.mark.integration
 
@@ -87,7 +88,8 @@ def test_what_kiwi_writes_is_known_before(
     monkeypatch.setattr(
         'kiwi_stackbuild_plugin.description.links.rpm_database', lambda: ('var/lib/rpm',)
     )
-    known = written_names(RootWork(manager=manager, image='tbz'))
+    written, replaced = links._names(RootWork(manager=manager, image='tbz'))
+    known = [*links._ALWAYS, *written, *replaced]
     unknown = [
         name for name in run.told
         if not _PASSED.match(name) and not any(

@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterator, List, Optional, Tuple
 import kiwi.defaults
 import kiwi.kiwi
 import pytest
+from compiled_schemas import keep_compiled
 from kiwi.cli import Cli
 from package_stacks import PackageStack, Stacked, Stacker
 from stored_images import StoredImages, make_stored_images
@@ -20,6 +21,8 @@ from stored_images import StoredImages, make_stored_images
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 
 Kiwi = Callable[..., int]
+
+keep_compiled()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from kiwi_stackbuild_plugin.image.artifacts import provenance_artifact, sbom_art
 from kiwi_stackbuild_plugin.image.attached import (
     REF_NAME, attach, complete_reference, image_names, pack_layout
 )
-from kiwi_stackbuild_plugin.image.layout import add_image, make_layout
+from kiwi_stackbuild_plugin.image.layout import make_layout, write_layout
 
 CONFIG = {'architecture': 'amd64', 'os': 'linux', 'rootfs': {'type': 'layers', 'diff_ids': []}}
 ARTIFACTS = [sbom_artifact(b'{"sbom": 1}'), provenance_artifact(b'{}')]
@@ -29,7 +29,7 @@ CREATED = '2026-01-02T03:04:05Z'
 def layout(tmp_path: Path) -> Path:
     """Give a layout with the image 'stash'."""
     make_layout(str(tmp_path / 'layout'))
-    add_image(str(tmp_path / 'layout'), CONFIG, [], None, {})
+    write_layout(str(tmp_path / 'layout'), CONFIG, [], None, {})
     return tmp_path / 'layout'
 
 
@@ -63,7 +63,7 @@ def test_artifacts_of_an_image_that_is_gone_go(layout: Path) -> None:
     foreign = {**entries(layout)[1], 'annotations': {'org.example': 'x'}}
     # another image takes the name
     make_layout(str(layout.parent / 'other'))
-    add_image(str(layout.parent / 'other'), {**CONFIG, 'author': 'x'}, [], None, {})
+    write_layout(str(layout.parent / 'other'), {**CONFIG, 'author': 'x'}, [], None, {})
     new, = entries(layout.parent / 'other')
     for path in (layout.parent / 'other/blobs/sha256').iterdir():
         path.rename(layout / 'blobs/sha256' / path.name)

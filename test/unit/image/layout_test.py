@@ -12,7 +12,7 @@ from typing import Any, Dict, Optional
 import pytest
 
 from kiwi_stackbuild_plugin.image.layout import (
-    REFERENCE, add_image, layers_of, make_layout, replace_layers
+    REFERENCE, layers_of, make_layout, replace_layers, write_layout
 )
 from kiwi_stackbuild_plugin.layer.blob import TAR_TYPE, Layer
 
@@ -37,7 +37,7 @@ def manifest_of(layout: Path) -> Dict[str, Any]:
 
 def test_layout_holds_what_its_digests_say(tmp_path: Path) -> None:
     blobs = make_layout(str(tmp_path / 'layout'))
-    image_id = add_image(str(tmp_path / 'layout'), {'a': 'ü'}, [BASE], LAYER, {'k': 'v'})
+    image_id = write_layout(str(tmp_path / 'layout'), {'a': 'ü'}, [BASE], LAYER, {'k': 'v'})
     for name in os.listdir(blobs):
         data = (Path(blobs) / name).read_bytes()
         assert hashlib.sha256(data).hexdigest() == name
@@ -57,7 +57,7 @@ def test_layer_is_named_as_the_storage_has_it(
 ) -> None:
     layout = tmp_path / 'layout'
     make_layout(str(layout))
-    add_image(str(layout), {}, [BASE], layer, {}, unpacked)
+    write_layout(str(layout), {}, [BASE], layer, {}, unpacked)
     base, *new = manifest_of(layout)['layers']
     assert base == BASE
     assert [(found['digest'], found['size']) for found in new] == [(digest, size)] * bool(layer)
@@ -69,7 +69,7 @@ def test_bytes_of_a_config_stay(tmp_path: Path) -> None:
     """A copied image keeps its ID, however its maker writes JSON."""
     data = b'{ "b": 1,\n"a": "\\u00fc" }\n'
     make_layout(str(tmp_path / 'layout'))
-    image_id = add_image(str(tmp_path / 'layout'), data, [], None, {})
+    image_id = write_layout(str(tmp_path / 'layout'), data, [], None, {})
     assert image_id == hashlib.sha256(data).hexdigest()
     config = manifest_of(tmp_path / 'layout')['config']
     assert (config['digest'], config['size']) == (f'sha256:{image_id}', len(data))

@@ -56,7 +56,7 @@ def test_labels_that_are_none(text: str, said: str) -> None:
 def test_labels_say_how_a_tree_was_built() -> None:
     told = ImageInfo('x', labels=make_labels(
         'h:5000/small:v1', DESCRIPTION, ROOT, '2026-01-01T00:00:00Z', None, False
-    )).told
+    )).stash_labels
     assert (told.is_stash, told.own, told.title) == (True, True, 'h:5000/small')
     assert (told.profiles, told.build_type, told.package_manager) == (('one', 'two'), 'tbz', 'apt')
     assert (told.root_mode, told.root_owner, told.author) == (0o1777, (7, 8), 'Me')
@@ -105,7 +105,7 @@ def test_first_layer(
     info, = stored.infos()[-1:]
     assert (info.image_id, info.digest, info.names) == (image_id, digest, ())
     assert is_own_stash(info) and info.layers == (f'sha256:{"9" * 64}',)
-    assert info.labels['user'] == 'x' and info.told.layer_size == 6
+    assert info.labels['user'] == 'x' and info.stash_labels.layer_size == 6
     manifest = json.loads((stored.where / f'manifest{image_id}').read_text())
     assert [one['mediaType'] for one in manifest['layers']] == [
         TAR_TYPE if kind == ZSTD_TYPE else GZIP_TYPE
@@ -134,7 +134,7 @@ def test_layer_on_a_base(
     documents.close()
     info = stored.infos()[-1]
     assert info.layers == (LAYER, f'sha256:{"9" * 64}') and is_own_stash(info)
-    assert (info.told.base_name, info.told.title) == ('localhost/small:v1', 'small')
+    assert (info.stash_labels.base_name, info.stash_labels.title) == ('localhost/small:v1', 'small')
     assert info.labels['user'] == 'x', 'labels of users are inherited'
     assert [entry.get('empty_layer', False) for entry in info.history] == [False, False]
     assert extras_of(info) == {}
@@ -166,7 +166,7 @@ def test_nothing_changed(
         info = stored.infos()[-1]
         assert info.image_id == image_id != BASE
         assert info.layers == (LAYER,) and info.history[-1]['empty_layer'] is True
-        assert info.told.layer_size == 0
+        assert info.stash_labels.layer_size == 0
 
 
 @pytest.mark.parametrize('copies', [1, 2])

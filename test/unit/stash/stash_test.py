@@ -87,10 +87,10 @@ def test_unchanged_tree_stays_what_it_was_built_of(root: Path, stored: StoredIma
         stash(StashRequest(str(root), **{'container_name': 'web', **more}))
         assert len(stored.infos()) == 1
     stash(StashRequest(str(root), 'web', labels=('user=x',)))
-    assert stored.infos()[-1].told.inputs == 'what it is made of'
+    assert stored.infos()[-1].stash_labels.inputs == 'what it is made of'
     (root / 'etc/new').write_text('new')
     stash(StashRequest(str(root), 'web'))
-    assert not stored.infos()[-1].told.inputs
+    assert not stored.infos()[-1].stash_labels.inputs
 
 
 @pytest.mark.parametrize(('more', 'kind', 'said'), [

@@ -104,7 +104,7 @@ def test_tools_that_are_missing_are_all_named(
 
 def test_add_then_name(storage: FakeStorage, space: Workspace) -> None:
     storage.offer('oci-archive:/x', config=CONFIG, manifest=manifest_of('tar:1'))
-    digest = local.add_image(space, 'oci-archive:/x', ADDED)
+    digest = local.import_image(space, 'oci-archive:/x', ADDED)
     assert digest == f'sha256:{hashlib.sha256(manifest_of("tar:1").encode()).hexdigest()}'
     assert storage.names() == {ADDED: []} and space.open_notes() == [(IMAGE, ADDED)]
     assert not local.remove_unnamed(ADDED), 'we use it'
@@ -116,13 +116,13 @@ def test_what_is_there_already_is_not_ours_to_take_back(
     storage: FakeStorage, space: Workspace
 ) -> None:
     storage.add(ADDED, Digest='sha256:there')
-    assert local.add_image(space, 'oci-archive:/x', ADDED) == 'sha256:there'
+    assert local.import_image(space, 'oci-archive:/x', ADDED) == 'sha256:there'
     assert space.open_notes() == []
 
 
 def test_failed_copy_is_noted_before(storage: FakeStorage, space: Workspace) -> None:
     with pytest.raises(KiwiStashToolFailed, match='skopeo copy'):
-        local.add_image(space, 'oci-archive:/gone', ADDED)
+        local.import_image(space, 'oci-archive:/gone', ADDED)
     assert space.open_notes() == [(IMAGE, ADDED)]
 
 

@@ -13,7 +13,7 @@ import pytest
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.tree import opening as module
 from kiwi_stackbuild_plugin.tree.opening import (
-    open_below, open_tree, set_xattrs, working_directory
+    open_below, open_current, open_tree, set_xattrs
 )
 from zoo import write
 
@@ -94,22 +94,19 @@ def test_what_is_there_is_opened(tmp_path: Path, path: str) -> None:
     os.close(fd)
 
 
-def test_working_directory_is_given_back(tmp_path: Path) -> None:
-    gone = tmp_path / 'gone'
-    gone.mkdir()
-    before, fd = os.getcwd(), open_tree(str(tmp_path))
-    try:
-        with pytest.raises(ZeroDivisionError), working_directory(fd):
-            assert os.getcwd() == str(tmp_path)
-            raise ZeroDivisionError
-        assert os.getcwd() == before
-        os.chdir(gone)
-        gone.rmdir()
-        with working_directory(fd):
-            assert os.getcwd() == str(tmp_path)
-    finally:
-        os.chdir(before)
-        os.close(fd)
+@pytest.mark.parametrize('is_there', [True, False])
+def test_way_back_to_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    (tmp_path / 'here').mkdir()
+    monkeypatch.chdir(tmp_path / 'here')
+    if not is_there:
+        (tmp_path / 'here').rmdir()
+    before, back = os.stat('.'), open_current()
+    os.chdir(tmp_path)
+    os.fchdir(back)
+    os.close(back)
+    assert os.path.samestat(os.stat('.'), before)
 
 
 def test_attributes_that_do_not_go_are_named_and_the_others_set(
