@@ -38,6 +38,9 @@ EXCLUDE_FILES = (
     b'image/exclude_files.yaml', b'image/exclude_files_efifatimage.yaml'
 )
 _EXCLUDE_LIMIT = 1 << 18
+#: bytes of .profile, of which kiwi's has a few kB, and characters of a value in it
+_PROFILE_LIMIT = 1 << 18
+_LINE_LIMIT = 1 << 13
 
 #: what is said of a stash's description
 STASHED = 'image/config.xml of the stash'
@@ -219,9 +222,12 @@ def parse_profile(data: bytes) -> Dict[str, str]:
     Lines that are no plain assignment of a quoted word are passed over.
     """
     values = {}
-    for line in data.decode('utf-8', 'replace').splitlines():
+    for line in data[:_PROFILE_LIMIT].decode('utf-8', 'replace').splitlines():
         name, equals, rest = line.partition('=')
         if not equals or not name.isidentifier():
+            continue
+        # its time grows with the square of the length
+        if len(rest) > _LINE_LIMIT:
             continue
         try:
             words = shlex.split(rest)

@@ -28,6 +28,8 @@ log = logging.getLogger('kiwi')
 #: names that the extension is kept under, beside the description made of it
 _KEPT_XML, _KEPT_OTHER = 'extension.xml', 'extension.markup'
 _CDROOT = 'config-cdroot.tar*'
+#: lines to be compared, which may take time by the square of their number
+_MOST_LINES = 20_000
 #: deeper than any path
 _MOST_LEVELS = 64
 
@@ -87,9 +89,11 @@ class Extended:
 
     def difference(self) -> str:
         """Return what the extension changes, as diff -u shows it."""
+        before, after = self.stashed.splitlines(), self.result.splitlines()
+        if len(before) + len(after) > _MOST_LINES:
+            return f'{len(before)} and {len(after)} lines: too many to be compared'
         return '\n'.join(difflib.unified_diff(
-            self.stashed.splitlines(), self.result.splitlines(),
-            'stashed/config.xml', 'result/config.xml', lineterm=''
+            before, after, 'stashed/config.xml', 'result/config.xml', lineterm=''
         ))
 
 

@@ -133,9 +133,10 @@ def _place(repository: Repository) -> str:
 
 def _first_mirror(data: bytes, uri: str) -> str:
     """Return the first address in a metalink or in a list of mirrors."""
+    is_list = not data.lstrip().startswith(b'<')
     for found in re.finditer(rb'(?:https?|ftp)://[^\s<>"]+', data):
         address = found[0].decode('ascii', 'replace')
-        if 'repomd.xml' in address or not data.lstrip().startswith(b'<'):
+        if 'repomd.xml' in address or is_list:
             return address.partition('/repodata/repomd.xml')[0].rstrip('/')
     raise CannotBeAsked(f'no mirror in {uri}')
 

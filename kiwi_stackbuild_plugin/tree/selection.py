@@ -29,14 +29,15 @@ def make_exclusion(
     :param kept: paths that no pattern leaves out, with all below them
     """
     keep = b'|'.join(map(re.escape, kept))
-    paths, expressions = set(), []
+    paths: Set[bytes] = set()
+    expressions: List[bytes] = []
     for text in patterns:
         pattern = os.fsencode(text.lstrip('/'))
         is_plain = not re.search(rb'[*?[]|/\Z', pattern)
         if is_plain and not (keep and re.match(rb'(?:%b)(?:/|\Z)' % keep, pattern)):
             paths.add(pattern)
         elif not is_plain:
-            expression = _whole_expression(pattern)
+            expression = _whole_expression(pattern, len(expressions))
             expressions += [] if expression is None else [expression]
     guard = rb'(?!(?:%b)(?:/|\Z))' % keep if keep else b''
     return Exclusion(
@@ -46,13 +47,16 @@ def make_exclusion(
     )
 
 
-def _whole_expression(pattern: bytes) -> Optional[bytes]:
-    """Return an expression as tree.Exclusion has it, None if nothing matches."""
+def _whole_expression(pattern: bytes, number: int) -> Optional[bytes]:
+    """Return an expression as tree.Exclusion has it, None if nothing matches.
+
+    :param number: no other expression has it
+    """
     only_directories = pattern.endswith(b'/')
     if only_directories:
         pattern = pattern[:-1]
     is_wild = re.search(rb'[*?[]', pattern) is not None
-    expression = _expression(pattern) if is_wild else re.escape(pattern)
+    expression = _expression(pattern, number) if is_wild else re.escape(pattern)
     if expression is None or not pattern:
         return None
     if is_wild and pattern.endswith(b'***'):
@@ -61,35 +65,67 @@ def _whole_expression(pattern: bytes) -> Optional[bytes]:
     return expression + rb'(?<!/)' + (rb'/\Z' if only_directories else rb'/?\Z')
 
 
-def _expression(pattern: bytes) -> Optional[bytes]:
-    parts: List[bytes] = []
+def _expression(pattern: bytes, number: int) -> Optional[bytes]:
+    #: what is between the stars; True for a star that matches slashes too
+    pieces: List[bytes] = [b'']
+    stars: List[bool] = []
     at = 0
     while at < len(pattern):
         char = pattern[at:at + 1]
         if char == b'*':
-            stars = re.compile(rb'\*+').match(pattern, at)
-            assert stars
-            parts.append(rb'[^/]*' if len(stars[0]) == 1 else rb'.*')
-            at = stars.end()
+            found = re.compile(rb'\*+').match(pattern, at)
+            assert found
+            stars.append(len(found[0]) > 1)
+            pieces.append(b'')
+            at = found.end()
         elif char == b'[':
-            found = _read_class(pattern, at + 1)
-            if found is None:
+            listed = _read_class(pattern, at + 1)
+            if listed is None:
                 return None
-            members, at = found
-            parts.append(rb'[%b]' % b''.join(
+            members, at = listed
+            pieces[-1] += rb'[%b]' % b''.join(
                 rb'\x%02x' % member for member in sorted(members)
-            ) if members else rb'(?!)')
+            ) if members else rb'(?!)'
         else:
             if char == b'\\':
                 at += 1
                 char = pattern[at:at + 1]
                 if not char:
                     return None
-                parts.append(re.escape(char))
+                pieces[-1] += re.escape(char)
             else:
-                parts.append(rb'[^/]' if char == b'?' else re.escape(char))
+                pieces[-1] += rb'[^/]' if char == b'?' else re.escape(char)
             at += 1
-    return b''.join(parts)
+    return _join_pieces(pieces, stars, b'star%d_' % number)
+
+
+def _join_pieces(pieces: List[bytes], stars: List[bool], name: bytes) -> bytes:
+    """Return an expression that takes no time beyond all measure to fail.
+
+    A star takes as little as it can, and never more later: what comes behind it has
+    the most to choose from then. Behind one that matches slashes that holds for all
+    up to the next such one. The last star has to reach the end.
+
+    :param pieces: one more than there are stars
+    :param stars: True for one that matches slashes too
+    :param name: begins the names of groups
+    """
+    expression, at, last = pieces[0], 0, len(stars) - 1
+    while at < last:
+        here, part, at = at, pieces[at + 1], at + 1
+        if stars[here]:
+            while at < last and not stars[at]:
+                part, at = part + _least(rb'[^/]*?', pieces[at + 1], b'%b%d' % (name, at)), at + 1
+            if not stars[at]:
+                expression += rb'.*' + part
+                break
+        expression += _least(rb'.*?' if stars[here] else rb'[^/]*?', part, b'%b%d' % (name, here))
+    return expression + ((rb'.*' if stars[-1] else rb'[^/]*') + pieces[-1] if stars else b'')
+
+
+def _least(star: bytes, part: bytes, name: bytes) -> bytes:
+    """Match the least that there is, and nothing else (Python 3.11 has (?>...))."""
+    return rb'(?=(?P<%b>%b%b))(?P=%b)' % (name, star, part, name)
 
 
 _CLASSES = {

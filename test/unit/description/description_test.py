@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
+from in_time import within
 
 from kiwi_stackbuild_plugin.description import description as module
 from kiwi_stackbuild_plugin.description.description import (
@@ -150,6 +151,14 @@ def test_xml_of_any_encoding() -> None:
 ])
 def test_profile_is_read_and_not_run(line: str, value: Any) -> None:
     assert parse_profile(line.encode()).get('a') == value
+
+
+@pytest.mark.parametrize('line', ["b='{}'\n", 'b={}\n', "b='{}\n", '{}=\n'])
+@pytest.mark.parametrize('length', [8000, 8_000_000])
+def test_profile_of_any_length(line: str, length: int) -> None:
+    text = line.format('x' * length) * (8_000_000 // length)
+    with within(10):
+        assert parse_profile(f'a=b\n{text}'.encode())['a'] == 'b'
 
 
 @pytest.mark.parametrize(('change', 'differs'), [

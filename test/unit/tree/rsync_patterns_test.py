@@ -86,5 +86,8 @@ def left_by_rsync(tree: Path, pattern: str) -> Set[str]:
 @example('a[/]b')
 @example('*/*/b')
 @example('d/a*')
+@example('*a*b*')
+@example('**a*/*b')
+@example('*/**b**')
 def test_patterns_are_those_of_rsync(tree: Path, pattern: str) -> None:
     assert left_by_us(tree, pattern) == left_by_rsync(tree, pattern)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, List
 
 import pytest
+from in_time import within
 
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree
@@ -88,6 +89,24 @@ def test_patterns_match_whole_paths() -> None:
     assert re.match(exclusion.pattern, b'ab/'), 'a directory'
     assert not re.match(exclusion.pattern, b'x/ab')
     assert not re.match(exclusion.pattern, b'ab/c')
+
+
+@pytest.mark.parametrize(('pattern', 'path', 'matched'), [
+    ('*a' * 12 + 'b', b'a' * 250, b'a' * 250 + b'b'),
+    ('usr/' + '?*' * 12 + 'b', b'usr/' + b'a' * 250, b'usr/' + b'a' * 250 + b'b'),
+    ('[a]*' * 12 + 'b', b'a' * 250, b'a' * 250 + b'b'),
+    ('**a' * 12 + 'b', b'a/' * 500, b'a/' * 500 + b'ab'),
+    ('**/' * 12 + 'b', b'a/' * 500, b'a/' * 500 + b'b'),
+    ('**' + 'a*' * 12 + 'b', b'a' * 250, b'a/' + b'a' * 250 + b'b'),
+    ('**' + '*a**' * 12 + 'b', b'aa/' * 300, b'aa/' * 300 + b'b'),
+    ('**' + 'a*' * 12 + '/**b', b'aaa/' * 250, b'aaa/' + b'a' * 12 + b'/c/b')
+])
+def test_any_number_of_stars(pattern: str, path: bytes, matched: bytes) -> None:
+    expression = make_exclusion([pattern, pattern]).pattern
+    assert expression is not None
+    with within(2):
+        assert expression.match(path) is None
+        assert expression.match(matched)
 
 
 @pytest.mark.parametrize('pattern', [
