@@ -50,7 +50,8 @@ integration: setup  ## Tests with the real tools
 bench: setup  ## Measure against other ways, in the same run
 	@bench/run $(ARGS)
 
-matrix: setup  ## The same tests on other versions of kiwi
+matrix: setup  ## The same tests on other versions of kiwi, and roots by each package manager
+	@tools/system-packages matrix
 	@test/matrix/run $(ARGS)
 
 vm: setup  ## From a container to a booting machine
