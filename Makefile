@@ -57,7 +57,8 @@ chart: setup  ## Draw what make variant ARGS=--add=bench/results.json has measur
 	@.venv/bin/python -m pip install -q --disable-pip-version-check matplotlib
 	@.venv/bin/python bench/chart $(ARGS)
 
-matrix: setup  ## The same tests on other versions of kiwi
+matrix: setup  ## The same tests on other versions of kiwi, and roots by each package manager
+	@tools/system-packages matrix
 	@test/matrix/run $(ARGS)
 
 vm: setup  ## From a container to a booting machine

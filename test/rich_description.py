@@ -92,7 +92,7 @@ def _of_apt() -> Dict[str, str]:
         'BOOTSTRAP': _packages('apt', 'base-files'), 'DEMO': 'hello',
         'CORE': f'<repository type="apt-deb" alias="core" {suite} repository_gpgcheck="true">'
                 f'<source path="{source.uri}">{keys}</source></repository>',
-        'TOOLS': f'<namedCollection name="tools"/>{_packages("tree", "less")}',
+        'TOOLS': f'<namedCollection name="tools"/>{_packages("tree", "less", "media-types")}',
         'UNINSTALLED': 'bc', 'DELETED': 'media-types'
     }
 

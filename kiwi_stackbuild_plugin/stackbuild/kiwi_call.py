@@ -16,7 +16,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from kiwi.exceptions import KiwiCommandNotLoaded
+from kiwi.exceptions import KiwiCommandNotLoaded, KiwiError
 from kiwi.system.setup import SystemSetup
 from kiwi.xml_state import XMLState
 
@@ -126,12 +126,18 @@ def load(call: KiwiCall, directory: str, kiwi_file: str = '') -> None:
     _check(call.task, call.task.checks_before_command_args, TOOL_CHAIN)
 
 
-def check_repositories(task: Any) -> None:
+def check_repositories(task: Any, dry_run: bool = False) -> None:
     """Let a build task refuse now what it refuses when it knows its arguments.
 
+    :param dry_run: only say that it would
     :raises KiwiError: what kiwi has against it
     """
-    _check(task, task.checks_after_command_args)
+    try:
+        _check(task, task.checks_after_command_args)
+    except KiwiError as issue:
+        if not dry_run:
+            raise
+        log.warning('kiwi will refuse to build it: %s', ' '.join(f'{issue}'.split()))
 
 
 def _check(task: Any, checks: Mapping[str, Any], left_out: str = '') -> None:

@@ -148,9 +148,9 @@ def make_plan(
     if given.extension is None:
         call = given.call
         lines += [f'Built: {request.description}, nothing of the stashed one']
-        return _said(_for(request, _fitting(call, steps), steps), lines)
+        return _said(_for(request, _fitting(call, steps, request.dry_run), steps), lines)
     call, extended = _extend(request, target, given.extension, steps, work_dir)
-    plan = _for(request, _fitting(call, steps, extended), steps)
+    plan = _for(request, _fitting(call, steps, request.dry_run, extended), steps)
     lines += [
         f'Built: {given.extension.path} on the description of '
         + find_described(steps).image.display_name,
@@ -294,7 +294,8 @@ def _built_then(source: Step, state: Any) -> Built:
 
 
 def _fitting(
-    call: KiwiCall, steps: Sequence[Step], extended: Optional[Extended] = None
+    call: KiwiCall, steps: Sequence[Step], dry_run: bool,
+    extended: Optional[Extended] = None
 ) -> BuildPlan:
     """Check a task that installs packages against the stashes."""
     facts = []
@@ -304,7 +305,7 @@ def _fitting(
     state = call.task.xml_state
     described = state.build_type.get_derived_from() or ''
     kiwi_call.apply_options(call.task)
-    kiwi_call.check_repositories(call.task)
+    kiwi_call.check_repositories(call.task, dry_run)
     skips = check_packages(state, join_facts(facts), steps[0].image.display_name)
     imported = choose_import(state, steps[0].image)
     if imported:

@@ -19,6 +19,8 @@ from matrix.environments import (
 UNIT_TESTS = (
     'stackbuild/kiwi_call_test.py', 'tasks', 'typer_plugin_test.py'
 )
+#: real roots by package managers; the first file takes too long for "make test"
+ROOT_TESTS = ('matrix/roots_test.py', 'integration/managers_test.py')
 
 
 def run_combination(
@@ -59,14 +61,42 @@ def _run_all(
     return outcomes
 
 
+def run_roots(
+    interpreter: str, version: str, kiwi: str, wheel: Path, manager: str
+) -> List[Outcome]:
+    """Run the tests of real roots by one package manager on a kiwi.
+
+    :raises NotApplicable: if kiwi itself does not run on this Python
+    :raises EnvironmentFailed: if the environment could not be made
+    """
+    with locked_environment(version, kiwi):
+        environment = make_environment(interpreter, version, kiwi)
+        install_plugin(environment, wheel)
+        return [_try('root_tests', lambda: root_tests(environment, manager))]
+
+
+def root_tests(environment: Environment, manager: str) -> None:
+    """Run those tests of real roots that are for a package manager."""
+    with tempfile.TemporaryDirectory(prefix='matrix.', dir='/var/tmp') as scratch:
+        run_pytest(environment, f'--basetemp={scratch}/t', '-k', manager, *(
+            str(REPOSITORY / 'test' / name) for name in ROOT_TESTS
+        ))
+
+
 def unit_tests(environment: Environment) -> None:
     """The tests of what touches kiwi, against the installed distribution."""
+    run_pytest(environment, *(
+        str(REPOSITORY / 'test/unit' / name) for name in UNIT_TESTS
+    ))
+
+
+def run_pytest(environment: Environment, *words: str) -> None:
+    """Run tests with the pytest, and the kiwi, of an environment."""
     told = subprocess.run(
         [
             str(environment.path / 'bin/pytest'), '-q', '-p', 'no:cacheprovider',
             # what kiwi's own dependencies are warned about on some Python
-            '-o', 'filterwarnings=default',
-            *(str(REPOSITORY / 'test/unit' / name) for name in UNIT_TESTS)
+            '-o', 'filterwarnings=default', *words
         ], cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -53,11 +53,20 @@ each kiwi one cell also installs the plugin before kiwi, and runs the unit tests
 of all that touches kiwi.
 
 '''
+ROOTS = '''
+Real roots, by each package manager: the main paths (``test/integration/managers_test.py``),
+a description of many parts (``test/descriptions/rich``: includes, profiles that need
+others, scripts, users, archives, ignored and deleted packages) with an extension of it,
+compared with what kiwi makes from nothing, and for dnf 4 and zypper both places of the
+rpm data base on build hosts with others, and ``derived_from``; for pacman bootstrap,
+stash, the same description with a package more, and an extension:
+
+'''
 
 
 def write(
     kiwis: Sequence[str], pythons: Sequence[str], results: Results,
-    releases: Sequence[Tuple[str, str, Result]], newest: str
+    releases: Sequence[Tuple[str, str, Result]], newest: str, roots: Results
 ) -> None:
     """Write the page."""
     text = HEAD + list_table(kiwis, pythons, results) + '\n'
@@ -65,6 +74,11 @@ def write(
         text += f'\nn/a: {note}\n'
     if newest:
         text += f'\nThe newest kiwi on the package index was {newest}.\n'
+    if roots:
+        text += ROOTS + list_table(
+            sorted({manager for manager, _ in roots}),
+            sorted({kiwi for _, kiwi in roots}), roots, 'roots by', 'kiwi'
+        ) + '\n'
     if releases:
         text += (
             "\nWith a release's own kiwi, podman and skopeo on its own Python, the "

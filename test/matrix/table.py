@@ -34,10 +34,13 @@ def result_of(outcomes: Sequence[Outcome]) -> Result:
 Results = Dict[Tuple[str, str], Result]
 
 
-def markdown(rows: Sequence[str], columns: Sequence[str], results: Results) -> str:
+def markdown(
+    rows: Sequence[str], columns: Sequence[str], results: Results,
+    corner: str = 'kiwi', heading: str = 'Python'
+) -> str:
     """Return the table for a terminal."""
     lines = [
-        '| kiwi | ' + ' | '.join(f'Python {name}' for name in columns) + ' |',
+        f'| {corner} | ' + ' | '.join(f'{heading} {name}' for name in columns) + ' |',
         '|---|' + '---|' * len(columns)
     ]
     lines += [
@@ -58,10 +61,13 @@ def notes(results: Results) -> List[str]:
     return [f'{", ".join(cells)}: {reason}' for reason, cells in told.items()]
 
 
-def list_table(rows: Sequence[str], columns: Sequence[str], results: Results) -> str:
+def list_table(
+    rows: Sequence[str], columns: Sequence[str], results: Results,
+    corner: str = 'kiwi', heading: str = 'Python'
+) -> str:
     """Return the table for the documentation."""
     lines = ['.. list-table::', '   :header-rows: 1', '   :stub-columns: 1', '']
-    lines += _row(['kiwi', *(f'Python {name}' for name in columns)])
+    lines += _row([corner, *(f'{heading} {name}' for name in columns)])
     for row in rows:
         lines += _row([row, *(
             results[row, column].text if (row, column) in results else ''

@@ -12,15 +12,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import List
+from typing import List, Sequence
 
 from stackos.contents import (
     DROPPED, LEFT_OUT, LINKS, SCRIPTS, WANTED, Package, run
 )
 
 
-def download(work: Path) -> List[Path]:
-    """Fetch the packages that a system without any would need.
+def download(work: Path, wanted: Sequence[str] = WANTED) -> List[Path]:
+    """Fetch packages with all that a system without any would need for them.
 
     :raises RepositoryFailed: with what apt-get says
     """
@@ -41,7 +41,7 @@ def download(work: Path) -> List[Path]:
     run(
         'apt-get', '-qy', '--no-install-recommends', '--download-only',
         *(word for setting in settings for word in ('-o', setting)),
-        'install', *WANTED
+        'install', *wanted
     )
     return sorted((work / 'archives').glob('*.deb'))
 

@@ -28,6 +28,9 @@ EXTENSION = '''<image stashed="small:v1" name="bigger">
   <repository customize="gone.sh"><source path="http://h/debian"/></repository>
   <packages type="image"><package name="vim"/></packages>
 </image>'''
+FULL = CONFIG.replace('{schema}', '7.4').replace(
+    '<packages', '<repository><source path="http://h/debian"/></repository><packages'
+)
 #: kiwi leaves one open where a description is not valid
 pytestmark = [
     pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_xslt:ResourceWarning'),
@@ -67,7 +70,7 @@ def planned(request: StackbuildRequest, steps: List[Step], work: Path) -> BuildP
 
 @pytest.mark.parametrize(('text', 'stashes', 'expected'), [
     (EXTENSION, (), ('small:v1',)), (EXTENSION, ('a', 'b'), ('a', 'b')),
-    (CONFIG.format(schema='7.4', name='x'), ('a',), ('a',)),
+    (FULL.format(name='x'), ('a',), ('a',)),
 ])
 def test_stashes_of_the_user_or_of_the_extension(
     tmp_path: Path, request_: StackbuildRequest, text: str, stashes: Any, expected: Any
@@ -78,7 +81,7 @@ def test_stashes_of_the_user_or_of_the_extension(
 
 @pytest.mark.parametrize(('text', 'more', 'said'), [
     (None, {'stashes': ()}, '--stash: none is given'),
-    (CONFIG.format(schema='7.4', name='x'), {'stashes': ()}, '--stash: none is given'),
+    (FULL.format(name='x'), {'stashes': ()}, '--stash: none is given'),
     (EXTENSION.replace('small:v1', ' '), {'stashes': ()}, '--stash: none is given'),
     (None, {'description': '/nowhere'}, 'no such directory'),
     (None, {'kiwi_args': ('--bogus',)}, '--bogus'),
@@ -113,7 +116,7 @@ def test_stash_as_it_is(tmp_path: Path, request_: StackbuildRequest, step: Step)
 
 
 def test_full_description(tmp_path: Path, request_: StackbuildRequest, step: Step) -> None:
-    directory = beside(tmp_path, CONFIG.format(schema='7.4', name='other'))
+    directory = beside(tmp_path, FULL.format(name='other'))
     plan = planned(replace(request_, description=directory), [step], tmp_path / 'work')
     assert plan.text.endswith(f'Built: {directory}, nothing of the stashed one')
     assert (plan.source, plan.extended, plan.skips_bootstrap) == ('', None, True)
@@ -135,7 +138,7 @@ def test_extension(
     assert plan.call.task.xml_data.get_name() == 'bigger'
     assert plan.call.task.xml_state.get_system_packages() == ['vim']
     assert '+        <package name="vim"/>' in plan.text
-    assert "named in it: 'gone.sh' (repository customize): is not there" in plan.text
+    assert "config.xml: line 2: 'gone.sh' (repository customize): is not there" in plan.text
     assert ('the package manager is not there' in plan.text) is not has_manager
     place_description(plan, step.path)
     assert [Path(name).suffix for name in os.listdir(f'{step.path}/image')] == ['.xml']
@@ -182,7 +185,7 @@ def test_text_names_conflicts_and_nothing_a_terminal_acts_on(
     assert 'lib goes to usr/lib' in text
 
 
-@pytest.mark.parametrize('text', [EXTENSION, CONFIG.format(schema='7.4', name='x'), None])
+@pytest.mark.parametrize('text', [EXTENSION, FULL.format(name='x'), None])
 @pytest.mark.parametrize('tool', ['stash', 'umoci', None])
 def test_of_a_root_alone_nothing_is_said_of_containers(
     tmp_path: Path, request_: StackbuildRequest, step: Step, text: Any, tool: Any,

@@ -2,6 +2,7 @@
 """What kiwi refuses itself is refused before anything is fetched or copied."""
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,16 @@ def test_what_is_right_is_not_refused(tmp_path: Path) -> None:
     assert read(tmp_path).task.xml_state.get_build_type_name() == 'oci'
 
 
-def test_a_local_repository_for_the_image_is_refused(tmp_path: Path) -> None:
+def test_a_local_repository_for_the_image_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only with the arguments that are applied later it is known which there are."""
     task = read(
         tmp_path, 'repositories/core.xml', '<repository ', '<repository imageinclude="true" '
     ).task
     with pytest.raises(KiwiError, match='publicly available'):
         kiwi_call.check_repositories(task)
+    monkeypatch.setattr(logging.getLogger('kiwi'), 'propagate', True)
+    kiwi_call.check_repositories(task, dry_run=True)
+    assert 'kiwi will refuse to build it: ' in caplog.text
+    assert 'publicly available' in caplog.messages[-1] and '\n' not in caplog.messages[-1]

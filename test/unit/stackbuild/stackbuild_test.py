@@ -28,7 +28,8 @@ from kiwi_stackbuild_plugin.stackbuild.stackbuild import stackbuild
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 
 ONE = '1' * 64
-EXTENSION = '<image stashed="small:v1" name="bigger"/>'
+EXTENSION = '<image stashed="small:v1" name="bigger"><repository>' \
+    '<source path="http://h/debian"/></repository></image>'
 #: kiwi leaves temporary files open, they go when nobody has them any more
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_:ResourceWarning')
 
