@@ -8,6 +8,7 @@ from typing import List
 
 import pytest
 from roots import RealRoot, copy_root, write_description
+from sboms import check_sbom
 from storages import KIWI, Storage, image_root
 
 
@@ -63,22 +64,47 @@ def test_same_description_and_a_package(
     assert [name for name in new if name.startswith(f'{real.addition}-')]
     assert (root / 'usr/bin' / real.addition).is_file()
     assert real.audit(root) == []
-    storage.kiwi('stash', '--root', str(root), '--container-name', 'more')
-    assert storage.stash('more')['layers'] == 2
+    storage.kiwi('stash', '--root', str(root), '--container-name', 'more', '--sbom')
+    check_what_is_told(storage, real, root, len(new))
     stacked = tmp_path / 'stacked'
     (real.path / 'etc/motd').write_text('stacked\n')
-    storage.kiwi('stash', '--root', str(real.path), '--container-name', 'motd')
-    said = build(storage, real, stacked, fast, '--stash', 'more', '--stash', 'motd')
+    storage.kiwi('stash', '--root', str(real.path), '--container-name', 'real', '--tag=v2')
+    said = build(storage, real, stacked, fast, '--stash', 'more', '--stash', 'real:v2')
     # the other stash has read its data base, and no more
     assert 'package database' not in said and 'replaces' not in said
     assert real.installed(image_root(stacked)) == real.installed(root)
     assert (image_root(stacked) / 'etc/motd').read_text() == 'stacked\n'
+    storage.kiwi('stash', '--prune', '--keep-last=1')
+    assert [f'{one["name"]}:{one["tag"]}' for one in storage.stashes()] == [
+        'more:latest', 'real:v2'
+    ]
+    assert real.installed(storage.mount('more')) == real.installed(root)
+    storage.unmount('more')
+
+
+def check_what_is_told(storage: Storage, real: RealRoot, root: Path, new: int) -> None:
+    """The stash "more" says which packages it has and which are new in it."""
+    stash = storage.stash('more')
+    assert stash['layers'] == 2
+    found = json.loads(storage.kiwi('stash_list', '--diff=real', 'more').stdout)['packages']
+    added = [one['name'] for one in found['added']]
+    assert real.addition in added and len(added) == new
+    assert (found['removed'], found['updated']) == ([], [])
+    sbom, = (one['place'] for one in stash['artifacts'] if one['kind'] == 'sbom')
+    listed = [
+        one['name'] for one in check_sbom(Path(sbom).read_bytes())['packages']
+        if any('referenceLocator' in ref for ref in one.get('externalRefs', ()))
+    ]
+    assert set(added) <= set(listed) and len(listed) == len(real.installed(root))
 
 
 def test_extension(
     storage: Storage, real: RealRoot, tmp_path: Path, fast: List[str]
 ) -> None:
-    """What was edited in the tree stays, and only the package is new."""
+    """What was edited in the tree stays, and only the package is new.
+
+    By a matrix file, for the second time with nothing changed.
+    """
     (real.path / 'etc/motd').write_text('edited\n')
     storage.kiwi('stash', '--root', str(real.path), '--container-name', 'real')
     (tmp_path / 'short').mkdir()
@@ -86,9 +112,20 @@ def test_extension(
         '<image stashed="real" name="short"><packages type="image">'
         f'<package name="{real.addition}"/></packages></image>'
     )
-    target = tmp_path / 'target'
-    build(storage, real, target, fast, '--description', str(tmp_path / 'short'))
-    root = image_root(target)
+    (tmp_path / 'm.json').write_text(json.dumps({'target-dir': 'out', 'cells': [
+        {'name': 'built', 'description': 'short', 'stash-as': 'built'},
+    ]}))
+    for state in ('done', 'unchanged'):
+        storage.kiwi(
+            'stackbuild', f'--matrix={tmp_path}/m.json', '--if-changed',
+            options=[*fast, *real.options], env=real.environment
+        )
+        told = json.loads((tmp_path / 'out/matrix.json').read_text())['cells']
+        assert [cell['state'] for cell in told] == [state], (
+            tmp_path / 'out/built.log'
+        ).read_text()
+    assert storage.stash('built')['layers'] == 2
+    root = image_root(tmp_path / 'out/built')
     assert (root / 'etc/motd').read_text() == 'edited\n'
     assert set(real.installed(real.path)) < set(real.installed(root))
     assert (root / 'usr/bin' / real.addition).is_file()
