@@ -19,6 +19,7 @@ from kiwi_stackbuild_plugin.host.errors import (
     printable_path
 )
 from kiwi_stackbuild_plugin.host.mounts import find_mounts
+from kiwi_stackbuild_plugin.overlay.root import opened_overlay
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.chance import EMPTIED, count_chance, without_chance
 from kiwi_stackbuild_plugin.tree.entry import Entry
@@ -86,7 +87,7 @@ def open_root(path: str) -> Iterator[RootTree]:
     if not path:
         raise KiwiStashRootInvalid('--root: the directory name is empty')
     root = os.path.abspath(path)
-    with opened_tree(root) as fd:
+    with opened_overlay(root), opened_tree(root) as fd:
         _check_root(root, fd)
         yield RootTree(root, fd, _exclusion(root, fd))
 
