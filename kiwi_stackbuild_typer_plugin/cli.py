@@ -5,9 +5,7 @@ Options and texts are those of the usage texts that kiwi up to 10.3 reads.
 On kiwi 11.1 a plugin's group wins over the command of the core of that name.
 """
 import logging
-from typing import (
-    TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional, Sequence, Tuple
-)
+from typing import TYPE_CHECKING, Annotated, Any, Dict, List, Mapping, Optional, Sequence
 
 from kiwi.cli import Cli
 
@@ -241,7 +239,7 @@ def make_stackbuild() -> 'typer.Typer':
     return add_kiwi(stackbuild, usage, words)
 
 
-def check_matrix(args: Dict[str, Any]) -> None:
+def check_matrix(args: Mapping[str, Any]) -> None:
     """Check what the usage text of "stackbuild" says about --matrix."""
     import typer
     alone = ('--only', '--jobs', '--print')
@@ -249,14 +247,13 @@ def check_matrix(args: Dict[str, Any]) -> None:
         if args[name] is not None:
             check_alone(args, (name,), f'{{}} does not go with {name}')
             return
-    own: Tuple[str, ...] = ('--matrix', '--target-dir', '--if-changed', *alone)
-    if args['--matrix'] is None:
-        if args['--target-dir'] is None:
-            raise typer.BadParameter('--target-dir is missing')
-        own = tuple(name for name in args if name not in alone)
-        check_alone(args, own, '{} needs --matrix')
-    else:
+    if args['--matrix'] is not None:
+        own = ('--matrix', '--target-dir', '--if-changed', *alone)
         check_alone(args, own, '{} does not go with --matrix')
+        return
+    if args['--target-dir'] is None:
+        raise typer.BadParameter('--target-dir is missing')
+    check_alone({name: args[name] for name in alone}, (), '{} needs --matrix')
 
 
 def add_kiwi(

@@ -166,6 +166,8 @@ def _main(kiwi: str, number: str) -> NoReturn:
     sys.argv = [kiwi]
     _serve(socket.socket(fileno=int(number)))
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # what our tasks do with the arguments as they are imported
+    sys.modules['kiwi_stackbuild_plugin.tasks.output'].keep_stdout_clean()
     sys.exit(sys.modules['kiwi.kiwi'].main())
 
 

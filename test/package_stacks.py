@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo
@@ -22,6 +22,7 @@ from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import TreeReader, scan
 
 STATUS = 'var/lib/dpkg/status'
+Stacker = Callable[..., 'PackageStack']
 
 
 def copy_of(tree: Path, name: str) -> Path:

@@ -54,7 +54,7 @@ class RealRoot:
     @property
     def options(self) -> Sequence[str]:
         """Global options for kiwi: no cache is shared with tests beside this one."""
-        return [f'--shared-cache-dir={self.work}/cache']
+        return [package_cache()]
 
     def write_description(self, where: Path, *packages: str, name: str = 'real') -> Path:
         """Write the description that made it, with more packages; return its file."""
@@ -80,6 +80,15 @@ class RealRoot:
         return sorted(subprocess.run(
             ['chroot', root, *command], stdout=subprocess.PIPE, text=True, check=True
         ).stdout.split())
+
+
+def package_cache() -> str:
+    """Return the global option for a cache of kiwi's that no other test worker has.
+
+    It is below kiwi's own: kiwi makes the directory in the root tree too, where one below
+    /tmp would change the mode of /tmp.
+    """
+    return f'--shared-cache-dir=/var/cache/kiwi/test-{os.environ.get("PYTEST_XDIST_WORKER", "gw")}'
 
 
 def write_description(manager: str, where: Path, *packages: str, name: str = 'real') -> None:

@@ -84,7 +84,9 @@ class Storage:
         """Run "[wrapper] kiwi-ng [options] system <words>"."""
         argv = (KIWI, '--temp-dir', str(self.temp_dir), *options, 'system', *words)
         environment = {**self.environment, **more.get('env', {})}
-        if wrapper or set(more) - {'env', 'cwd'} or not FORKS.can_run(environment):
+        # its usage text depends on it as it is imported
+        alone = wrapper or '--check' in words or set(more) - {'env', 'cwd'}
+        if alone or not FORKS.can_run(environment):
             return self.run(*wrapper, *argv, check=check, **more)
         result = FORKS.run(argv, environment, more.get('cwd'))
         if check:

@@ -22,7 +22,9 @@ from typing import Optional, Tuple
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from apt_sources import AptRepository, MirrorUnavailable, find_repository
-from kiwi_root import RootPrepareFailed, build_root, kiwi_environment, stop_agent
+from kiwi_root import (
+    Description, RootPrepareFailed, build_root, kiwi_environment, stop_agent
+)
 
 __all__ = [
     'MirrorUnavailable', 'RootPlan', 'RootPrepareFailed', 'find_repository',
@@ -72,34 +74,19 @@ def write_description(
     """
     plan = plan or RootPlan()
     source = repository or find_repository()
-    tree = ElementTree.parse(TEMPLATE / 'config.xml')
-    image = tree.getroot()
-    image.set('name', plan.name)
-    for key, value in plan.type_attributes:
-        _element(image, 'preferences/type').set(key, value)
-    packages = _element(image, "packages[@type='image']")
-    for name in plan.packages:
-        ElementTree.SubElement(packages, 'package', name=name)
-    node = _element(image, 'repository')
+    description = Description(TEMPLATE, plan.name, plan.type_attributes)
+    description.add_packages('image', plan.packages)
+    node = description.element('repository')
     node.attrib.update({
         'alias': source.suite, 'distribution': source.suite,
         'components': ' '.join(source.components) or 'main',
         'repository_gpgcheck': 'true'
     })
-    path = _element(node, 'source')
+    path = description.element('repository/source')
     path.set('path', source.uri)
     for key_file in source.keys:
         ElementTree.SubElement(path, 'signing', key=f'file://{key_file}')
-    os.makedirs(directory, exist_ok=True)
-    tree.write(f'{directory}/config.xml', encoding='utf-8', xml_declaration=True)
-    return directory
-
-
-def _element(parent: ElementTree.Element, path: str) -> ElementTree.Element:
-    found = parent.find(path)
-    if found is None:
-        raise RootPrepareFailed(f'{TEMPLATE}/config.xml has no {path}')
-    return found
+    return description.write(directory)
 
 
 def main() -> int:

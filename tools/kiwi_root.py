@@ -7,14 +7,56 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from apt_sources import proxy_environment
 
 
 class RootPrepareFailed(Exception):
     """kiwi did not build the root; the text has the end of its log."""
+
+
+class Description:
+    """kiwi's description, changed from a template.
+
+    :param template: directory with its config.xml
+    :param type_attributes: of kiwi's <type>, such as ('image', 'oci')
+    """
+
+    def __init__(
+        self, template: Path, name: str, type_attributes: Iterable[Tuple[str, str]]
+    ) -> None:
+        self._template = template / 'config.xml'
+        self._tree = ElementTree.parse(self._template)
+        self._tree.getroot().set('name', name)
+        for key, value in type_attributes:
+            self.element('preferences/type').set(key, value)
+
+    def element(self, path: str) -> ElementTree.Element:
+        """Return the first element of a path.
+
+        :raises RootPrepareFailed: the template has none
+        """
+        found = self._tree.getroot().find(path)
+        if found is None:
+            raise RootPrepareFailed(f'{self._template} has no {path}')
+        return found
+
+    def add_packages(self, kind: str, names: Iterable[str]) -> None:
+        """Add packages to the section of a type."""
+        packages = self.element(f"packages[@type='{kind}']")
+        for name in names:
+            ElementTree.SubElement(packages, 'package', name=name)
+
+    def write(self, directory: str) -> str:
+        """Write it into a directory, made if it does not exist; return that."""
+        os.makedirs(directory, exist_ok=True)
+        self._tree.write(
+            f'{directory}/config.xml', encoding='utf-8', xml_declaration=True
+        )
+        return directory
 
 
 def build_root(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
@@ -19,7 +18,7 @@ from typing import Optional, Tuple
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from apt_sources import MirrorUnavailable
-from kiwi_root import RootPrepareFailed, build_root
+from kiwi_root import Description, RootPrepareFailed, build_root
 from rpm_repository import RepositoryFailed, cached_repository
 
 TEMPLATE = Path(__file__).resolve().parent.parent / 'demo/stackos'
@@ -68,29 +67,12 @@ def write_description(
     :param repository: of packages, otherwise the cached one
     """
     source = repository or cached_repository()
-    tree = ElementTree.parse(TEMPLATE / 'config.xml')
-    image = tree.getroot()
-    image.set('name', plan.name)
-    _element(image, 'preferences/packagemanager').text = plan.manager
-    for key, value in plan.type_attributes:
-        _element(image, 'preferences/type').set(key, value)
-    for kind, names in (
-        ('bootstrap', (MANAGERS[plan.manager],)), ('image', plan.packages)
-    ):
-        packages = _element(image, f"packages[@type='{kind}']")
-        for name in names:
-            ElementTree.SubElement(packages, 'package', name=name)
-    _element(image, 'repository/source').set('path', f'dir://{source}')
-    os.makedirs(directory, exist_ok=True)
-    tree.write(f'{directory}/config.xml', encoding='utf-8', xml_declaration=True)
-    return directory
-
-
-def _element(parent: ElementTree.Element, path: str) -> ElementTree.Element:
-    found = parent.find(path)
-    if found is None:
-        raise RootPrepareFailed(f'{TEMPLATE}/config.xml has no {path}')
-    return found
+    description = Description(TEMPLATE, plan.name, plan.type_attributes)
+    description.element('preferences/packagemanager').text = plan.manager
+    description.add_packages('bootstrap', [MANAGERS[plan.manager]])
+    description.add_packages('image', plan.packages)
+    description.element('repository/source').set('path', f'dir://{source}')
+    return description.write(directory)
 
 
 def main() -> int:

@@ -31,7 +31,9 @@ _SETTINGS: Dict[str, Any] = {
     'input_encoding': 'utf-8', 'output_encoding': 'utf-8',
     # a mistake in a page ends the build
     'halt_level': 2, 'report_level': 2, 'file_insertion_enabled': False,
-    'raw_enabled': False
+    'raw_enabled': False,
+    # a page has no colours; Pygments is not there where a package is built
+    'syntax_highlight': 'none'
 }
 
 

@@ -15,6 +15,7 @@ import tarfile
 from contextlib import contextmanager, suppress
 from typing import Any, Dict, Iterator, List, Mapping, Sequence
 
+from kiwi_stackbuild_plugin.host.durable import replace
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid, KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.image.artifacts import (
     EMPTY_TYPE, INDEX_TYPE, Artifact, artifact_manifest, kind_of, listed
@@ -158,7 +159,7 @@ def _replace(fd: int, name: str, data: bytes) -> None:
     try:
         with open(os.open(new, _NEW, 0o644, dir_fd=fd), 'wb') as out:
             out.write(data)
-        os.rename(new, name, src_dir_fd=fd, dst_dir_fd=fd)
+        replace(new, name, source_fd=fd, target_fd=fd)
     except OSError:
         with suppress(OSError):
             os.unlink(new, dir_fd=fd)

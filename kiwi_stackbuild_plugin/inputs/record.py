@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Dict, Mapping, Optional, Tuple
 
+from kiwi_stackbuild_plugin.host.durable import replace, sync_filesystem
 from kiwi_stackbuild_plugin.inputs.inputs import Inputs, decode_inputs, encode_inputs
 
 log = logging.getLogger('kiwi')
@@ -67,7 +68,9 @@ def write_record(directory: str, record: Record) -> None:
                 'built': json.loads(encode_inputs(record.inputs)),
                 'results': dict(record.results)
             }, out, indent=2)
-        os.replace(path, os.path.join(directory, NAME))
+        # the results too, for which it vouches
+        sync_filesystem(directory)
+        replace(path, os.path.join(directory, NAME))
     except OSError as issue:
         with suppress(OSError):
             os.unlink(path)

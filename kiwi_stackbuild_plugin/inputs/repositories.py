@@ -57,7 +57,7 @@ class Repository:
     def shown(self) -> str:
         """Name it for people, without credentials."""
         return ' '.join(word for word in (
-            'repository', re.sub(r'//[^/]*@', '//', self.uri), self.distribution
+            'repository', _without_login(self.uri), self.distribution
         ) if word)
 
 
@@ -80,7 +80,9 @@ def _ask(repository: Repository) -> str:
     try:
         return repository_state(repository)
     except CannotBeAsked as issue:
-        log.info('%s does not tell its state: %s', repository.shown, issue)
+        log.info(
+            '%s does not tell its state: %s', repository.shown, _without_login(str(issue))
+        )
         return ''
 
 
@@ -159,8 +161,7 @@ def _read(place: str, login: Tuple[str, str]) -> bytes:
         with urllib.request.urlopen(_request(place, login), timeout=_SILENCE) as answer:
             return bytes(answer.read(_LIMIT))
     except (OSError, HTTPException, ValueError) as issue:
-        shown = re.sub(r'//[^/]*@', '//', place)
-        raise CannotBeAsked(f'{shown}: {issue}') from None
+        raise CannotBeAsked(f'{place}: {issue}') from None
 
 
 def _request(place: str, login: Tuple[str, str]) -> urllib.request.Request:
@@ -178,6 +179,10 @@ def _request(place: str, login: Tuple[str, str]) -> urllib.request.Request:
         # not for whom the server sends us to
         request.add_unredirected_header('Authorization', f'Basic {words}')
     return request
+
+
+def _without_login(text: str) -> str:
+    return re.sub(r'//[^/\s]*@', '//', text)
 
 
 def _digest(data: bytes) -> str:

@@ -10,6 +10,7 @@ Sources: SQLite, "WAL-mode File Format"; rpm, lib/backend/sqlite.c, bdb_ro.c.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import (
     Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Pattern, Set
 )
@@ -107,7 +108,7 @@ def without_passing(delta: Delta, before: LookUp) -> Delta:
         if change.entry.path not in gone or change.entry.is_dir
     ]
     needed = parents_of(Delta((), tuple(kept))) | set(_parents(removed))
-    return Delta(removed, tuple(
+    return replace(delta, removed=removed, changes=tuple(
         change for change in kept
         if change.kind != PARENT or change.entry.path in needed
     ))

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.host.command import LoggedCommand
+from kiwi_stackbuild_plugin.host.durable import replace as take_name
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStackBuildError, KiwiStashArgumentInvalid, KiwiStashToolFailed
 )
@@ -84,8 +85,7 @@ def run_matrix(request: MatrixRequest) -> str:
             )
         target = _target_dir(request, matrix, before)
         os.makedirs(target, exist_ok=True)
-        outcomes = _run(request, cells, target, jobs)
-    return _told(outcomes, target)
+        return _told(_run(request, cells, target, jobs), target)
 
 
 def _jobs(text: Optional[str]) -> int:
@@ -224,9 +224,10 @@ def _told(outcomes: Sequence[Outcome], target: str) -> str:
 
     :raises KiwiStashToolFailed: naming the cells
     """
-    with open(os.path.join(target, f'{SUMMARY}.new'), 'w', encoding='utf-8') as out:
+    path = os.path.join(target, SUMMARY)
+    with open(f'{path}.new', 'w', encoding='utf-8') as out:
         out.write(summary_document(outcomes, target) + '\n')
-    os.replace(os.path.join(target, f'{SUMMARY}.new'), os.path.join(target, SUMMARY))
+    take_name(f'{path}.new', path)
     text = table(outcomes)
     failed = [one.cell.name for one in outcomes if one.state == FAILED]
     if failed:

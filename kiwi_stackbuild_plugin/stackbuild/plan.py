@@ -104,7 +104,11 @@ def read_given(
 
     :raises KiwiStackBuildError: for what is wrong with them
     """
-    check_tool(request.container_tool)
+    if check_tool(request.container_tool) and request.root_only:
+        log.warning(
+            '--container-tool=%s: with --root-only no container is made',
+            request.container_tool
+        )
     extension = None
     if request.description is not None:
         path = find_description(
@@ -143,9 +147,9 @@ def make_plan(
     if given.extension is None:
         call = given.call
         lines += [f'Built: {request.description}, nothing of the stashed one']
-        return _said(_for(request, _fitting(call, steps, request.container_tool)), lines)
+        return _said(_for(request, _fitting(call, steps), steps), lines)
     call, extended = _extend(request, target, given.extension, steps, work_dir)
-    plan = _for(request, _fitting(call, steps, request.container_tool, extended))
+    plan = _for(request, _fitting(call, steps, extended), steps)
     lines += [
         f'Built: {given.extension.path} on the description of '
         + find_described(steps).image.display_name,
@@ -217,11 +221,15 @@ def _said(plan: BuildPlan, lines: Sequence[str]) -> BuildPlan:
     return replace(plan, text=printable('\n'.join([*lines[:place], *told, *lines[place:]])))
 
 
-def _for(request: StackbuildRequest, plan: BuildPlan) -> BuildPlan:
-    """Leave out what only concerns the image, where none is made."""
-    return replace(
-        plan, work=replace(plan.work, image=NO_IMAGE), container=NO_PLAN
-    ) if request.root_only else plan
+def _for(
+    request: StackbuildRequest, plan: BuildPlan, steps: Sequence[Step]
+) -> BuildPlan:
+    """Plan the container; leave out what only concerns the image, where none is made."""
+    if request.root_only:
+        return replace(plan, work=replace(plan.work, image=NO_IMAGE))
+    return replace(plan, container=choose_tool(
+        request.container_tool, plan.call.task.xml_state, steps[0].image, plan.imported
+    ))
 
 
 def _named(missing: Sequence[str]) -> List[str]:
@@ -285,8 +293,7 @@ def _built_then(source: Step, state: Any) -> Built:
 
 
 def _fitting(
-    call: KiwiCall, steps: Sequence[Step], tool: Optional[str],
-    extended: Optional[Extended] = None
+    call: KiwiCall, steps: Sequence[Step], extended: Optional[Extended] = None
 ) -> BuildPlan:
     """Check a task that installs packages against the stashes."""
     facts = []
@@ -310,8 +317,7 @@ def _fitting(
     preparation.follow(call.task)
     return BuildPlan(
         call, '', read_work(state, True, not skips), skips_bootstrap=skips,
-        extended=extended, preparation=preparation, imported=imported,
-        container=choose_tool(tool, state, steps[0].image, imported)
+        extended=extended, preparation=preparation, imported=imported
     )
 
 

@@ -173,6 +173,9 @@ def _with_inputs(
     images: Sequence[ImageInfo]
 ) -> BuildPlan:
     """Find out what is built of, and with --if-changed whether it has to be."""
+    if request.dry_run and not request.if_changed:
+        # nobody asks: each repository would have to tell its state
+        return plan
     inputs = gather_inputs(request, target, plan.call, images, plan.imported is not None)
     plan = replace(plan, inputs=inputs)
     if not request.if_changed:

@@ -22,6 +22,7 @@ from kiwi_stackbuild_plugin.packages.purl import Distribution, read_distribution
 from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.packages.spdx import DescribedImage, make_sbom
 from kiwi_stackbuild_plugin.host.command import remove_tree
+from kiwi_stackbuild_plugin.host.durable import replace
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.host.text import parse_moment, utc
 from kiwi_stackbuild_plugin.host.workspace import Workspace
@@ -140,9 +141,7 @@ def _write(fd: int, artifact: Artifact) -> None:
     try:
         with open(os.open(new, _NEW, 0o644, dir_fd=fd), 'wb') as out:
             out.write(artifact.data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.rename(new, artifact.file_name, src_dir_fd=fd, dst_dir_fd=fd)
+        replace(new, artifact.file_name, source_fd=fd, target_fd=fd)
     except OSError:
         with suppress(OSError):
             os.unlink(new, dir_fd=fd)

@@ -48,6 +48,8 @@ _MARKED = {
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
+#: a name of no image
+_NOTHING = f'{LOCAL}/kiwi-stackbuild-nothing'
 #: less the terminating zero
 _PATH_MAX = 4095
 
@@ -74,10 +76,34 @@ def graph_root() -> GraphRoot:
 
 @lru_cache
 def _graph_root(key: str) -> GraphRoot:
-    driver, _, path = run_command([
+    told = _told_graph_root(run_command(
+        ['podman', '--log-level=debug', 'image', 'exists', _NOTHING], check=False
+    ).stderr)
+    if told is not None and os.path.isdir(told.of('images')):
+        return told
+    result = run_command([
         'podman', 'info', '--format', '{{.Store.GraphDriverName}} {{.Store.GraphRoot}}'
-    ]).stdout.rstrip('\n').partition(' ')
+    ], check=False)
+    if result.returncode:
+        raise _unreadable(result.stderr)
+    driver, _, path = result.stdout.rstrip('\n').partition(' ')
     return GraphRoot(path, driver)
+
+
+def _told_graph_root(log: str) -> Optional[GraphRoot]:
+    """Find it in what podman says as it opens its storage, None if it is not there.
+
+    "podman info" takes half a second: it asks for the packages of other programs.
+    """
+    found = [re.search(f' msg="{words}(.+)"$', log, re.MULTILINE) for words in (
+        'Using graph root ', 'Using graph driver ',
+        # where storage.conf names none
+        r'\[graphdriver\] using prior storage driver: '
+    )]
+    path, *drivers = [one[1] if one else '' for one in found]
+    driver = drivers[0] or drivers[1]
+    # a backslash: Go has quoted something
+    return GraphRoot(path, driver) if path and driver and '\\' not in path + driver else None
 
 
 def network_timeout() -> float:
@@ -108,9 +134,7 @@ def find_image(name: str) -> Optional[ImageInfo]:
         return parse_infos(result.stdout)[0]
     if _is_unknown(result.stderr):
         return None
-    raise KiwiStashToolFailed(
-        f'podman cannot read its storage: {last_line(result.stderr)}'
-    )
+    raise _unreadable(result.stderr)
 
 
 def list_stashes(repository: Optional[str] = None) -> List[ImageInfo]:
@@ -132,9 +156,7 @@ def list_images(*options: str, repository: Optional[str] = None) -> List[ImageIn
         '{{.ID}} {{.Repository}}', *options
     ], check=False)
     if found.returncode:
-        raise KiwiStashToolFailed(
-            f'podman cannot read its storage: {last_line(found.stderr)}'
-        )
+        raise _unreadable(found.stderr)
     rows = [line.partition(' ') for line in found.stdout.splitlines()]
     ids = list(dict.fromkeys(
         image_id for image_id, _, name in rows if repository in (None, name)
@@ -143,9 +165,7 @@ def list_images(*options: str, repository: Optional[str] = None) -> List[ImageIn
         return []
     result = run_command(['podman', 'image', 'inspect', '--', *ids], check=False)
     if result.returncode and not _is_unknown(result.stderr):
-        raise KiwiStashToolFailed(
-            f'podman cannot read its storage: {last_line(result.stderr)}'
-        )
+        raise _unreadable(result.stderr)
     # another run may have removed one since
     return parse_infos(result.stdout)
 
@@ -155,6 +175,10 @@ def split_name(full_name: str) -> Tuple[str, str]:
     name, _, tag = full_name.rpartition(':')
     prefix = f'{LOCAL}/'
     return name[len(prefix):] if name.startswith(prefix) else name, tag
+
+
+def _unreadable(stderr: str) -> KiwiStashToolFailed:
+    return KiwiStashToolFailed(f'podman cannot read its storage: {last_line(stderr)}')
 
 
 def _is_unknown(stderr: str) -> bool:

@@ -23,7 +23,9 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout
 from kiwi_stackbuild_plugin.image.layout import add_image as add_layout_image
 from kiwi_stackbuild_plugin.storage.access import NOT_SIGNED, Access, Signing
-from kiwi_stackbuild_plugin.storage.local import add_image, graph_root, network_timeout
+from kiwi_stackbuild_plugin.storage.local import (
+    add_image, find_image, graph_root, network_timeout
+)
 from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
 from kiwi_stackbuild_plugin.storage.parsing import (
     parse_remote_config, parse_remote_manifest, parse_tags
@@ -76,22 +78,26 @@ def pull_image(name: str, access: Access, offer: Optional[Offer] = None) -> str:
     its files are on the disk.
 
     :param name: host/name:tag, host/name@digest, or a short name of podman's
-    :param offer: what stands behind the name, if that is known and not stored
+    :param offer: what stands behind the name, if that is known
     :raises KiwiStashImageNotFound: with the reason the registry gave
     """
     graph = graph_root()
-    if offer is not None:
+    # what is stored already (and pulled for its signature) must not go with a note
+    if offer is not None and find_image(offer.image_id) is None:
         note_import(graph, offer.image_id, offer.layers, is_pulled=True)
     result = run_command(
         ['podman', 'pull', '--quiet', *_platform('--'), *access.options(), name],
         check=False, timeout=network_timeout()
     )
+    # a podman that ended by itself lists no layer that is not whole: those that
+    # came before a cut of the line need not come again
+    if result.returncode >= 0:
+        sync_filesystem(graph.path)
+        if offer is not None:
+            forget_import(graph, offer.image_id)
     if result.returncode:
         reason, hint = explain(result.stderr)
         raise KiwiStashImageNotFound(f'{name}: cannot be pulled: {reason}', hint)
-    sync_filesystem(graph.path)
-    if offer is not None:
-        forget_import(graph, offer.image_id)
     return result.stdout.split()[-1]
 
 

@@ -188,11 +188,7 @@ class _Copier:
                     _copy_without_zeros(one, two, status.st_size)
                 elif status.st_size and not self._clone(one, two, found.layers[0]):
                     _copy_data(one, two, status)
-                os.fchown(two, status.st_uid, status.st_gid)
-                os.fchmod(two, stat.S_IMODE(status.st_mode))
-                # last but the times: what is written to loses its capabilities
-                _copy_xattrs(one, two, path)
-                os.utime(two, ns=(status.st_atime_ns, status.st_mtime_ns))
+                _copy_metadata(one, two, status, path)
             finally:
                 os.close(two)
         finally:
@@ -213,19 +209,24 @@ class _Copier:
 
     def _finish(self, path: bytes, found: Found) -> None:
         """Give a directory its own metadata, when nothing is made in it any more."""
-        status = found.status
         source = open_below(self.layers[found.layers[0]], path)
         try:
             target = open_below(self.target_fd, path)
             try:
-                os.fchown(target, status.st_uid, status.st_gid)
-                os.fchmod(target, stat.S_IMODE(status.st_mode))
-                _copy_xattrs(source, target, path)
-                os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+                _copy_metadata(source, target, found.status, path)
             finally:
                 os.close(target)
         finally:
             os.close(source)
+
+
+def _copy_metadata(source: int, target: int, status: os.stat_result, path: bytes) -> None:
+    """Give an open file or directory what another has beside its content."""
+    os.fchown(target, status.st_uid, status.st_gid)
+    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    # last but the times: what is written to, or changes hands, loses its capabilities
+    _copy_xattrs(source, target, path)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _with_path(issue: OSError, path: bytes) -> OSError:

@@ -41,14 +41,10 @@ def flip(storage: Storage, pattern: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(('kind', 'pattern'), [
+@pytest.mark.parametrize(('storage', 'pattern'), [
     (Storage, 'overlay/*/diff/usr/bin/tool'), (VfsStorage, 'vfs/dir/*/usr/bin/tool')
-])
-def test_flipped_bit_is_named(
-    root: Path, tmp_path: Path, kind: Any, pattern: str
-) -> None:
-    (tmp_path / 'temp').mkdir()
-    storage = kind(tmp_path / 'storage', tmp_path / 'temp')
+], indirect=['storage'])
+def test_flipped_bit_is_named(storage: Storage, root: Path, pattern: str) -> None:
     storage.kiwi('stash', '--root', str(root))
     assert [one['state'] for one in check(storage)] == ['whole']
     flip(storage, pattern)

@@ -8,7 +8,7 @@ from typing import Iterator, List
 
 import pytest
 from registries import Registry
-from roots import MANAGERS, RealRoot, copy_root
+from roots import MANAGERS, RealRoot, copy_root, package_cache
 from runtime_config import write_fast_config
 from storages import Storage, remove_storage
 from trees import make_root
@@ -21,11 +21,14 @@ def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[Storage]:
-    """Give an empty storage of its own; the test must leave nothing behind."""
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """Give an empty storage of its own; the test must leave nothing behind.
+
+    A test may choose another class of Storage, as an indirect parameter.
+    """
     temp_dir = tmp_path / 'temp'
     temp_dir.mkdir()
-    own = Storage(tmp_path / 'storage', temp_dir)
+    own = getattr(request, 'param', Storage)(tmp_path / 'storage', temp_dir)
     yield own
     left = own.left_overs()
     remove_storage(own.where)
@@ -55,7 +58,8 @@ def real(
 @pytest.fixture
 def fast(tmp_path: Path) -> List[str]:
     """Give the global options for a kiwi that compresses fast."""
-    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml'))]
+    # packages of one process: tests beside this one fetch theirs at the same time
+    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml')), package_cache()]
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import List
 
 import pytest
 from lxml import etree
-from programs import LOG, add_noting, add_programs, calls
+from noting import make_noting_root
+from programs import LOG, add_programs, calls
 from storages import Storage, image_root
-from trees import make_root
 
 SCRIPT = '#!/bin/sh\necho "{name} of the {whose}" >>/log\n'
 SCRIPTS = ('post_bootstrap.sh', 'config.sh', 'images.sh')
@@ -42,9 +42,6 @@ EXTENSION = '''<image stashed="base" name="web">
   <packages type="image"><package name="new"/><archive name="new.tar"/></packages>
   <packages type="delete"><package name="there"/><package name="never"/></packages>
 </image>'''
-NOTING = (
-    'apt-get', 'dpkg', 'useradd', 'usermod', 'groupadd', 'ln', 'systemd-firstboot', 'chown'
-)
 
 
 def write_archive(path: Path, name: str) -> None:
@@ -64,19 +61,13 @@ def write_scripts(directory: Path, whose: str) -> None:
 @pytest.fixture
 def base(storage: Storage, tmp_path: Path) -> Path:
     """Give a stashed tree that kiwi prepared, and that was edited since."""
-    root = make_root(tmp_path / 'root', 'base')
+    root = make_noting_root(tmp_path / 'root', 'base')
     (root / 'image/config.xml').write_text(STASHED)
-    for name in ('usr/share/zoneinfo', 'usr/sbin', 'etc/apt/sources.list.d'):
-        (root / name).mkdir(parents=True)
-    add_noting(root, *NOTING)
-    add_programs(root, 'grep', 'true')
     (root / 'etc/passwd').write_text('root:x:0:0::/root:/bin/sh\nold:x:1:1::/:/bin/sh\n')
-    (root / 'etc/group').write_text('root:x:0:\n')
     (root / 'var/lib/dpkg/status').write_text(
         'Package: there\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n\n'
         'Package: vanished\nStatus: deinstall ok config-files\nVersion: 1\n\n'
     )
-    (root / 'usr/sbin/ldconfig').write_text('')
     write_archive(root / 'image/old.tar', 'old')
     write_scripts(root / 'image', 'stash')
     (root / 'etc/old').write_text('edited\n')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import threading
 from pathlib import Path
@@ -49,6 +50,16 @@ def pull(registry: Registry, where: Path, name: str = 'small') -> List[str]:
         'stackbuild', f'--stash={registry.host}/{name}', '--dry-run',
         f'--target-dir={where}/out'
     ]
+
+
+def whole_layers(storage: Storage) -> List[str]:
+    """Return the layers that a storage lists as complete."""
+    records = storage.where / 'graph/overlay-layers/layers.json'
+    try:
+        listed = json.loads(records.read_text() or '[]')
+    except FileNotFoundError:
+        return []
+    return [layer['id'] for layer in listed if not layer.get('flags', {}).get('incomplete')]
 
 
 def test_export_that_fails_keeps_the_stash(
@@ -125,6 +136,8 @@ def test_pull_is_cut_and_repeated(
     with other_storage(tmp_path) as other:
         registry.proxy.reset()
         registry.proxy.cut_down = 5_000_000
+        # the first layer
+        registry.proxy.cut_ready = lambda: whole_layers(other) != []
         words = [*pull(registry, tmp_path), *registry.options]
         failed = other.kiwi(*words, check=False)
         assert failed.returncode == 1

@@ -2,20 +2,37 @@
 """Commands typed at the kiwi installed, whose use cases only note the request."""
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Callable, Iterator, List, Optional, Tuple
 
+import kiwi.defaults
 import kiwi.kiwi
 import pytest
 from kiwi.cli import Cli
+from package_stacks import PackageStack, Stacked, Stacker
 from stored_images import StoredImages, make_stored_images
 
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 
 Kiwi = Callable[..., int]
+
+
+@pytest.fixture
+def kiwi_as_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget what a call leaves in kiwi's modules, and close what it leaves open."""
+    for name, value in vars(kiwi.defaults).items():
+        if name.isupper():
+            monkeypatch.setattr(kiwi.defaults, name, value)
+    for name in ('global_args', 'subcommand_args'):
+        if hasattr(Cli, name):
+            monkeypatch.setattr(Cli, name, {})
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -93,3 +110,12 @@ def space(tmp_path: Path) -> Iterator[Workspace]:
     space = Workspace(str(tmp_path / 'space'))
     with space.held:
         yield space
+
+
+@pytest.fixture
+def stacked(tmp_path: Path) -> Iterator[Stacker]:
+    """Stack trees: the first, and pairs of a tree and what it is a change of."""
+    with ExitStack() as held:
+        def make(base: Path, *others: Stacked) -> PackageStack:
+            return PackageStack(tmp_path, held, base, *others)
+        yield make

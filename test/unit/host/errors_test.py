@@ -31,7 +31,7 @@ def test_errors_are_those_of_kiwi(kind: Any) -> None:
 
 def test_classes_are_told_apart() -> None:
     """Whoever catches one of them catches no other."""
-    assert len(CLASSES) == 12
+    assert len(CLASSES) == 13
     for kind in CLASSES:
         assert kind is KiwiStackBuildError or kind.__bases__ == (KiwiStackBuildError,)
 

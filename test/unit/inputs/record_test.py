@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kiwi_stackbuild_plugin.inputs import record
 from kiwi_stackbuild_plugin.inputs.record import (
     NAME, Record, find_results, forget_record, read_record, write_record
 )
@@ -50,6 +51,17 @@ def test_record_that_cannot_be_written_is_said(
 ) -> None:
     write_record(str(tmp_path / 'nowhere'), RECORD)
     assert 'is not written' in caplog.text
+
+
+def test_what_a_record_vouches_for_is_on_the_disk_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = []
+    monkeypatch.setattr(
+        record, 'sync_filesystem', lambda path: there.append(os.listdir(path))
+    )
+    write_record(str(tmp_path), RECORD)
+    assert there == [[f'{NAME}.new']] and os.listdir(tmp_path) == [NAME]
 
 
 def test_results_are_files_only(tmp_path: Path) -> None:

@@ -136,3 +136,19 @@ def test_who_does_not_answer_has_no_state(
     caplog.set_level('INFO')
     assert ask_repositories([Repository(uri.format(url=served[0]), 'rpm-md')]) == ['']
     assert 'does not tell its state' in caplog.text
+
+
+@pytest.mark.parametrize(('place', 'source_type'), [
+    ('{host}/list', 'mirrorlist'), ('{host}/gone', 'metalink'), ('{host}/gone', ''),
+    ('strange://u:p@w@host/x', ''), ('http://u:p@w@', ''),
+])
+def test_logins_are_not_said(
+    served: Tuple[str, Path], caplog: pytest.LogCaptureFixture, place: str, source_type: str
+) -> None:
+    """They are in the address, and in what is said of it."""
+    url, where = served
+    write(where / 'list', 'no mirror')
+    uri = place.replace('{host}', url.replace('//', '//u:p@w@'))
+    caplog.set_level('INFO')
+    assert ask_repositories([Repository(uri, 'rpm-md', source_type=source_type)]) == ['']
+    assert 'does not tell its state' in caplog.text and 'p@w' not in caplog.text

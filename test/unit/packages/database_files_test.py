@@ -105,3 +105,19 @@ def test_delta(tmp_path: Path, changes: Dict[str, Optional[str]], found: List[st
     parents = {os.fsdecode(one.entry.path) for one in delta.changes if one.kind == PARENT}
     assert all(any(line[2:].startswith(f'{path}/') for line in told) for path in parents)
     assert delta.is_empty or found
+
+
+def test_times_that_are_kept_are_not_forgotten(tmp_path: Path) -> None:
+    """An index of the image, and --verify, go by them."""
+    for name in ('before', 'after'):
+        make(tmp_path / name, BEFORE)
+    change(tmp_path / 'after', {f'{RPM}/rpmdb.sqlite-shm': 'new'})
+    os.utime(tmp_path / 'after/etc/a', ns=(7, 7))
+    with opened_tree(str(tmp_path / 'before')) as old, \
+            opened_tree(str(tmp_path / 'after')) as new, closing(TreeReader(old)) as before:
+        whole = compare(
+            scan(old), scan(new), ContentComparer(old, new), Trust(), lambda entry: False
+        )
+        delta = without_passing(whole, before.entry)
+    assert not whole.is_empty and delta.is_empty
+    assert b'etc/a' in delta.kept_times and delta.kept_times == whole.kept_times

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import struct
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
-from typing import Callable, Dict, Iterator
+from typing import Callable, Dict
 
 import pytest
-from package_stacks import PackageStack, Stacked, copy_of
+from package_stacks import Stacker, copy_of
 from rpms import build_rpm, install_rpms, require_rpm, rpms_of
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 
-Stacker = Callable[..., PackageStack]
 DATABASE = 'var/lib/rpm/rpmdb.sqlite'
 
 
@@ -33,15 +32,6 @@ def rpms(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, Path]:
             ('thief', '1', '', ['/usr/bin/web'])
         )
     }
-
-
-@pytest.fixture
-def stacked(tmp_path: Path) -> Iterator[Stacker]:
-    """Stack trees: the first, and pairs of a tree and what it is a change of."""
-    with ExitStack() as held:
-        def make(base: Path, *others: Stacked) -> PackageStack:
-            return PackageStack(tmp_path, held, base, *others)
-        yield make
 
 
 @pytest.fixture

@@ -179,3 +179,9 @@ def test_target_directory_is_needed(work: Path) -> None:
     (work / 'all.yaml').write_text('cells: {name: a, stash: small}')
     with pytest.raises(KiwiStackBuildError, match='--target-dir: none is given'):
         run_matrix(request(work))
+
+
+def test_summary_that_cannot_be_written_is_one_line(work: Path) -> None:
+    (work / 'out/matrix.json').mkdir(parents=True)
+    with pytest.raises(KiwiStackBuildError, match=r'matrix\.json.*directory'):
+        run_matrix(request(work, only=('same',)))

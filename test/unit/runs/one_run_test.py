@@ -10,7 +10,6 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 import kiwi.defaults
 import pytest
-from kiwi.cli import Cli
 from kiwi.exceptions import KiwiError
 from stored_images import StoredImages, own_labels
 from trees import describe, make_root
@@ -32,14 +31,13 @@ EXTENSION = '<image stashed="small:v1" name="bigger"/>'
 
 
 @pytest.fixture(autouse=True)
-def temp_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temp_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kiwi_as_imported: None
+) -> Iterator[Path]:
     """Give a directory for temporary files; nothing may stay in it."""
     where = tmp_path / 'temp'
     where.mkdir()
     monkeypatch.setattr(kiwi.defaults, 'TEMP_DIR', str(where))
-    for name in ('global_args', 'subcommand_args'):
-        if hasattr(Cli, name):
-            monkeypatch.setattr(Cli, name, {})
     yield where
     gc.collect()
     assert [name for name in os.listdir(where) if name.startswith('.kiwi-stash')] == []

@@ -2,15 +2,12 @@
 """What is built of stashes and a description, decided before anything is made."""
 from __future__ import annotations
 
-import gc
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, List
 
-import kiwi.defaults
 import pytest
-from kiwi.cli import Cli
 from stored_images import own_labels
 from trees import CONFIG, describe, make_root
 
@@ -18,6 +15,7 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashDescriptionInvalid
 )
 from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.stackbuild.container import NO_PLAN
 from kiwi_stackbuild_plugin.stackbuild.plan import (
     BuildPlan, Given, StackbuildRequest, make_plan, read_given
 )
@@ -31,20 +29,10 @@ EXTENSION = '''<image stashed="small:v1" name="bigger">
   <packages type="image"><package name="vim"/></packages>
 </image>'''
 #: kiwi leaves one open where a description is not valid
-pytestmark = pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_xslt:ResourceWarning')
-
-
-@pytest.fixture(autouse=True)
-def kiwi_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget what a call leaves in kiwi's modules."""
-    for name, value in vars(kiwi.defaults).items():
-        if name.isupper():
-            monkeypatch.setattr(kiwi.defaults, name, value)
-    for name in ('global_args', 'subcommand_args'):
-        if hasattr(Cli, name):
-            monkeypatch.setattr(Cli, name, {})
-    yield
-    gc.collect()
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_xslt:ResourceWarning'),
+    pytest.mark.usefixtures('kiwi_as_imported')
+]
 
 
 @pytest.fixture
@@ -192,3 +180,22 @@ def test_text_names_conflicts_and_nothing_a_terminal_acts_on(
     text = planned(request_, [step, top], tmp_path / 'work').text
     assert text.count('conflict: etc/') == 10 and '\x1b' not in text
     assert 'lib goes to usr/lib' in text
+
+
+@pytest.mark.parametrize('text', [EXTENSION, CONFIG.format(schema='7.4', name='x'), None])
+@pytest.mark.parametrize('tool', ['stash', 'umoci', None])
+def test_of_a_root_alone_nothing_is_said_of_containers(
+    tmp_path: Path, request_: StackbuildRequest, step: Step, text: Any, tool: Any,
+    caplog: pytest.LogCaptureFixture
+) -> None:
+    """But that the tool is of no use: a stash of 120 layers would be a reason to warn."""
+    full = replace(step, image=replace(step.image, layers=(f'sha256:{"a" * 64}',) * 120))
+    plan = planned(replace(
+        request_, description=text and beside(tmp_path, text), container_tool=tool,
+        root_only=True
+    ), [full], tmp_path / 'work')
+    assert plan.container == NO_PLAN and 'Container:' not in plan.text
+    told = [line for line in caplog.messages if 'ontainer' in line]
+    assert told == ([
+        f'--container-tool={tool}: with --root-only no container is made'
+    ] if tool else [])

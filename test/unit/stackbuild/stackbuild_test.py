@@ -11,7 +11,6 @@ from typing import Any, Dict, Iterator, List
 
 import kiwi.defaults
 import pytest
-from kiwi.cli import Cli
 from kiwi.exceptions import KiwiError
 from stored_images import LAYER, StoredImages, own_labels
 from trees import describe, make_root
@@ -35,17 +34,13 @@ pytestmark = pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_:ResourceWar
 
 
 @pytest.fixture(autouse=True)
-def temp_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temp_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kiwi_as_imported: None
+) -> Iterator[Path]:
     """Give a directory for temporary files; nothing may stay in it, nor mounted."""
     where = tmp_path / 'temp'
     where.mkdir()
-    for name, value in vars(kiwi.defaults).items():
-        if name.isupper():
-            monkeypatch.setattr(kiwi.defaults, name, value)
     monkeypatch.setattr(kiwi.defaults, 'TEMP_DIR', str(where))
-    for name in ('global_args', 'subcommand_args'):
-        if hasattr(Cli, name):
-            monkeypatch.setattr(Cli, name, {})
     yield where
     gc.collect()
     assert os.listdir(where) == []

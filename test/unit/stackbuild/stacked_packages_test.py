@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Callable, Dict, Iterator
+from typing import Callable, Dict
 
 import pytest
-from package_stacks import STATUS, PackageStack, Stacked, copy_of, debs_of, install_deb, remove_deb
+from package_stacks import STATUS, Stacker, copy_of, debs_of, install_deb, remove_deb
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.stackbuild.stacked_packages import enter_packages
-
-Stacker = Callable[..., PackageStack]
-
-
-@pytest.fixture
-def stacked(tmp_path: Path) -> Iterator[Stacker]:
-    """Stack trees: the first, and pairs of a tree and what it is a change of."""
-    with ExitStack() as held:
-        def make(base: Path, *others: Stacked) -> PackageStack:
-            return PackageStack(tmp_path, held, base, *others)
-        yield make
 
 
 @pytest.fixture

@@ -2,16 +2,14 @@
 """--if-changed: each input by itself makes it build, and nothing else does."""
 from __future__ import annotations
 
-import gc
 import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import kiwi.defaults
 import pytest
-from kiwi.cli import Cli
 from stored_images import LAYER, StoredImages, own_labels
 from trees import make_root
 
@@ -35,14 +33,11 @@ EXTENSION = '''<image stashed="small:v1" name="bigger">
 
 
 @pytest.fixture(autouse=True)
-def temp_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def temp_dir(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kiwi_as_imported: None
+) -> None:
     (tmp_path / 'temp').mkdir()
     monkeypatch.setattr(kiwi.defaults, 'TEMP_DIR', str(tmp_path / 'temp'))
-    for name in ('global_args', 'subcommand_args'):
-        if hasattr(Cli, name):
-            monkeypatch.setattr(Cli, name, {})
-    yield
-    gc.collect()
 
 
 @pytest.fixture

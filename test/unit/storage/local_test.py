@@ -9,6 +9,7 @@ from typing import List, Optional
 import pytest
 from fake_storage import FakeStorage, config_of, manifest_of
 
+from kiwi_stackbuild_plugin.graph.records import GraphRoot
 from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.locks import in_use
 from kiwi_stackbuild_plugin.host.workspace import IMAGE, Workspace
@@ -154,6 +155,33 @@ def test_unnamed_ones_are_removed_unless_used(
         assert local.remove_unnamed(ONE) is done
     assert bool(storage.names()) is left
     assert local.remove_unnamed(TWO), 'gone already'
+
+
+def said(words: str) -> str:
+    return f'time="2026-11-26T21:00:45Z" level=debug msg="{words}"\n'
+
+
+@pytest.mark.parametrize(('lines', 'asked'), [
+    (['Using graph driver overlay', 'Using graph root @'], 0),
+    # storage.conf names no driver, as on Debian
+    (['Using graph driver ', 'Using graph root @',
+      '[graphdriver] using prior storage driver: overlay'], 0),
+    (['Using graph driver ', 'Using graph root @'], 1),
+    (['Using graph driver vfs', 'Using graph root @'], 1),
+    (['Using graph driver overlay', 'Using graph root @/gone'], 1),
+    (['Using graph driver overlay', r'Using graph root @\\"'], 1),
+    (['Using graph driver overlay'], 1), ([], 1),
+])
+def test_graph_root_is_heard_or_asked_for(
+    storage: FakeStorage, lines: List[str], asked: int
+) -> None:
+    """To ask takes half a second, and is done where nothing was heard that is there."""
+    place = storage.state['graph_root']
+    storage.change(log=''.join(said(line.replace('@', place)) for line in lines))
+    for _ in range(2):
+        assert local.graph_root() == GraphRoot(place, 'overlay')
+    assert len(storage.calls('podman', 'info')) == asked
+    assert len(storage.calls('podman', 'exists')) == 1
 
 
 @pytest.mark.parametrize(('graph_root', 'longest'), [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, List
+from pathlib import Path
+from typing import Any, List, Optional
 
 import pytest
 from fake_storage import FakeStorage, config_of, manifest_of
@@ -14,6 +15,7 @@ from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStash
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.storage import registry
 from kiwi_stackbuild_plugin.storage.access import DEFAULT_ACCESS, Access
+from kiwi_stackbuild_plugin.storage.cleanup import sweep
 
 ONE = 'a' * 64
 CONFIG = config_of(['sha256:1'], created='2026-01-02T03:04:05Z', architecture='arm64')
@@ -91,6 +93,29 @@ def test_pull_tells_the_id_and_nothing_else_it_said(storage: FakeStorage) -> Non
     with pytest.raises(KiwiStashImageNotFound, match='h/a:1: cannot be pulled: ') as raised:
         registry.pull_image('h/a:1', ACCESS)
     assert 'podman login' in raised.value.hint
+
+
+@pytest.mark.parametrize(('names', 'code', 'left'), [
+    # a policy may refuse the place of an image that is stored: it is not what came in
+    (['localhost/a:1'], 125, [ONE]),
+    (['localhost/a:1'], -9, [ONE]),
+    # what a podman that was killed left is not trusted
+    (None, -9, []),
+    # one that ended by itself lists only what is whole
+    (None, 125, [ONE]),
+])
+def test_what_stays_of_a_pull_that_fails(
+    storage: FakeStorage, tmp_path: Path, names: Optional[List[str]], code: int, left: List[str]
+) -> None:
+    storage.fail('podman pull', 'Error: a signature was required\n', code)
+    if names is not None:
+        storage.add(ONE, *names)
+    with pytest.raises(KiwiStashImageNotFound, match='signature was required'):
+        registry.pull_image('h/a:1', DEFAULT_ACCESS, registry.Offer(ONE, '', 'arm64'))
+    if names is None:
+        storage.add(ONE, 'h/a:1')
+    sweep([str(tmp_path)])
+    assert list(storage.names()) == left
 
 
 @pytest.mark.parametrize(('entries', 'chosen'), [
