@@ -6,83 +6,68 @@ layers outlives the base, and a container of it keeps podman image prune off.
 """
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
+from typing import Optional
 
-from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image.image import ImageInfo, stored_layers
-from kiwi_stackbuild_plugin.image.layout import REFERENCE, add_image, make_layout
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.overlay.record import (
+    OverlayRecord, abandoned, forget_record, write_record
+)
 from kiwi_stackbuild_plugin.storage import local
-from kiwi_stackbuild_plugin.storage.documents import read_config, read_manifest
-from kiwi_stackbuild_plugin.storage.removal import remove_image
+from kiwi_stackbuild_plugin.storage.lower_layers import make_container, store_copy
+from kiwi_stackbuild_plugin.storage.removal import remove_container, remove_image
 
 log = logging.getLogger('kiwi')
 
 _REPOSITORY = f'{local.LOCAL}/kiwi-overlay'
 
 
-def hold_name(root: str) -> str:
-    """Return the name of what holds the layers below a root, one for each root."""
-    digest = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()
-    return f'{_REPOSITORY}:{digest[:16]}'
+def hold_layers(space: Workspace, info: ImageInfo, place: str, root: str) -> str:
+    """Hold the layers of an image for a root that will be on them.
 
+    As long as the root is not there, and again when it is gone, let_go_abandoned
+    lets them go.
 
-def store_hold(space: Workspace, info: ImageInfo) -> str:
-    """Bring an image of the same layers into the storage; it goes with the workspace.
-
-    :returns: image ID, for name_hold
+    :param place: directory that will be beside the root
+    :param root: path that the root will have
+    :returns: name of the image that holds them
     """
-    config = read_config(info.image_id)
-    layers = stored_layers(read_manifest(info.image_id)['layers'], config)
-    # a stash, and what is known of it, is the other one
-    config['config'] = {'Cmd': ['/bin/true']}
-    # an image of its own: the one of an earlier run on this root goes
-    config['author'] = f'kiwi-stackbuild --overlay {os.path.basename(space.path)}'
-    layout = os.path.join(space.path, 'hold')
-    make_layout(layout)
-    image_id = add_image(layout, config, layers, None, {})
-    local.add_image(space, f'oci:{layout}:{REFERENCE}', image_id)
-    return image_id
-
-
-def name_hold(space: Workspace, image_id: str, root: str) -> None:
-    """Make a hold stay; an earlier one of the root goes."""
-    name = hold_name(root)
-    earlier = local.find_image(name)
-    _remove_container(root)
+    record = write_record(local.graph_root(), place, root, info.layers)
+    name = hold_name(record)
+    image_id = store_copy(space, info, f'kiwi-stackbuild --overlay {record.name}')
     local.tag_image(space, image_id, name)
-    if earlier is not None:
-        _remove(earlier.image_id)
-    run_command(['podman', 'create', f'--name={_container_name(root)}', '--pull=never', name])
-    log.info(
-        'The layers below %s are held by the image %s; once the root is not wanted any '
-        'more, podman rmi --force %s lets them go', root, name, name
-    )
+    make_container(_container_name(record.name), name)
+    return name
 
 
-def let_go(root: str) -> None:
-    """Remove what holds the layers below a root, if anything does."""
-    held = local.find_image(hold_name(root))
-    if held is not None:
-        _remove_container(root)
-        _remove(held.image_id)
+def hold_name(record: OverlayRecord) -> str:
+    """Return the name of the image that holds the layers below a root."""
+    return f'{_REPOSITORY}:{record.name}'
 
 
-def _container_name(root: str) -> str:
-    return f'kiwi-overlay-{hold_name(root).rpartition(":")[2]}'
+def held_image(record: OverlayRecord) -> Optional[ImageInfo]:
+    """Return the image that holds the layers below a root, None if they are gone."""
+    info = local.find_image(hold_name(record))
+    return info if info and info.layers == record.layers else None
 
 
-def _remove_container(root: str) -> None:
-    run_command(
-        ['podman', 'rm', '--force', '--ignore', _container_name(root)], check=False
-    )
+def let_go_abandoned() -> None:
+    """Remove what holds layers below roots that are gone."""
+    graph = local.graph_root()
+    for name in abandoned(graph):
+        log.debug('the root tree on %s:%s is gone', _REPOSITORY, name)
+        try:
+            remove_container(_container_name(name))
+            held = local.find_image(f'{_REPOSITORY}:{name}')
+            if held is not None:
+                remove_image(held.image_id)
+        except KiwiStashToolFailed as issue:
+            log.warning('not let go, the next run tries again: %s', issue.summary)
+            continue
+        forget_record(graph, name)
 
 
-def _remove(image_id: str) -> None:
-    try:
-        remove_image(image_id)
-    except KiwiStashToolFailed as issue:
-        log.warning('%s', issue.summary)
+def _container_name(name: str) -> str:
+    return f'kiwi-overlay-{name}'

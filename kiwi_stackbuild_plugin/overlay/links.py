@@ -22,7 +22,11 @@ def copy_up_links(base_fd: int, root_fd: int) -> int:
             groups.setdefault(key, []).append(entry.path)
     linked = [paths for paths in groups.values() if len(paths) > 1]
     for paths in linked:
-        _link_again(root_fd, paths)
+        try:
+            _link_again(root_fd, paths)
+        except OSError as issue:
+            # it names at most the last step
+            raise OSError(issue.errno, issue.strerror, paths[0]) from issue
     return len(linked)
 
 

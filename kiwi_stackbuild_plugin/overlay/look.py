@@ -9,7 +9,7 @@ from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.overlay.root import (
-    is_overlay, mount_locked, mount_root, unmount_root
+    forget_passing, is_overlay, mount_locked, mount_root, unmount_root
 )
 from kiwi_stackbuild_plugin.storage.local import require_storage_tools
 
@@ -28,6 +28,7 @@ def show_root(path: str) -> str:
     with locked('the root tree', os.path.realpath(root)), mount_locked(root):
         if not mount_points(root):
             mount_root(root, spare=False)
+        forget_passing(root)
     return root
 
 
@@ -40,6 +41,7 @@ def hide_root(path: str) -> None:
     root = _root_of(path, '--unmount')
     with locked('the root tree', os.path.realpath(root)), mount_locked(root):
         unmount_root(root)
+        forget_passing(root)
         if mount_points(root):
             holders = ', '.join(processes_in(root)[:_SHOWN])
             raise KiwiStashRootInvalid(

@@ -5,34 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from contextlib import contextmanager
-from typing import ContextManager, Iterator, Optional, Tuple
+from contextlib import contextmanager, suppress
+from typing import ContextManager, Iterator, Optional
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid, printable_path
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
 from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
-from kiwi_stackbuild_plugin.overlay.hold import hold_name
+from kiwi_stackbuild_plugin.overlay.hold import held_image, hold_name
 from kiwi_stackbuild_plugin.overlay.links import copy_up_links
 from kiwi_stackbuild_plugin.overlay.mount import mount_overlay, reason_against
-from kiwi_stackbuild_plugin.storage.local import find_image
+from kiwi_stackbuild_plugin.overlay.place import (
+    overlay_of, passing_of, upper_of, work_of
+)
+from kiwi_stackbuild_plugin.overlay.record import read_record
 from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
 
-#: the directory beside an overlay root that has its changes
-SUFFIX = '.overlay'
-_UPPER, _WORK = 'upper', 'work'
 _SELINUX = b'etc/selinux/config'
 #: attributes that the kernel keeps to itself in an overlay
 _MARKS = ('trusted.overlay.', 'user.overlay.')
 _SHOWN = 10
-
-
-def overlay_of(root: str) -> str:
-    """Return where the changes of an overlay root are, whether it is one or not."""
-    return os.path.abspath(root) + SUFFIX
 
 
 def is_possible(info: ImageInfo, base: str, directory: str) -> bool:
@@ -64,19 +59,16 @@ def _has_selinux(base: str) -> bool:
 
 @contextmanager
 def staged_overlay(info: ImageInfo, base: str, root: str) -> Iterator[None]:
-    """Make a root and mount an overlay there for a block.
+    """Mount an overlay on a root for a block; what is beside the root is there.
 
-    After the block root and changes can be renamed, see mount_root.
+    After the block both can be renamed, see mount_root.
     """
-    place = root + SUFFIX
-    os.mkdir(root)
-    os.mkdir(place, 0o700)
-    for name in (_UPPER, _WORK):
-        os.mkdir(os.path.join(place, name))
+    for directory in (root, upper_of(root), work_of(root)):
+        os.mkdir(directory)
     status = os.stat(base)
-    os.utime(os.path.join(place, _UPPER), ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.utime(upper_of(root), ns=(status.st_atime_ns, status.st_mtime_ns))
     try:
-        mount_overlay(info, *_directories(place), root, spare=False)
+        mount_overlay(info, upper_of(root), work_of(root), root, spare=False)
         with opened_tree(base) as base_fd, opened_tree(root) as root_fd:
             copy_up_links(base_fd, root_fd)
         yield
@@ -90,22 +82,29 @@ def mount_root(root: str, info: Optional[ImageInfo] = None, spare: bool = True) 
     :param spare: mount it on itself, for kiwi to take that away
     :raises KiwiStashRootInvalid: if they are gone
     """
-    info = info or find_image(hold_name(root))
-    if info is None:
-        raise KiwiStashRootInvalid(
-            f'root tree {root!r} is an overlay, and the layers below it are gone: '
-            f'no image {hold_name(root)}', 'build it again'
-        )
+    info = info or _image_below(root)
     reason = reason_against(info, os.path.dirname(os.path.abspath(root)))
     if reason:
         raise KiwiStashRootInvalid(
             f'root tree {root!r} is an overlay that cannot be mounted: {reason}'
         )
-    mount_overlay(info, *_directories(overlay_of(root)), root, spare=spare)
+    mount_overlay(info, upper_of(root), work_of(root), root, spare=spare)
 
 
-def _directories(place: str) -> Tuple[str, str]:
-    return os.path.join(place, _UPPER), os.path.join(place, _WORK)
+def _image_below(root: str) -> ImageInfo:
+    record = read_record(overlay_of(root))
+    if record is None:
+        raise KiwiStashRootInvalid(
+            f'root tree {root!r} is an overlay, and {overlay_of(root)!r} does not say on '
+            'what', 'build it again'
+        )
+    info = held_image(record)
+    if info is None:
+        raise KiwiStashRootInvalid(
+            f'root tree {root!r} is an overlay, and the layers below it are gone: '
+            f'no image {hold_name(record)}', 'build it again'
+        )
+    return info
 
 
 def unmount_root(root: str) -> None:
@@ -134,23 +133,33 @@ def is_overlay(root: str) -> bool:
 
 
 @contextmanager
-def opened_overlay(root: str) -> Iterator[None]:
-    """Mount a root for a block if it is an overlay and not mounted.
+def opened_overlay(root: str) -> Iterator[bool]:
+    """Mount a root for a block if it is an overlay and not mounted; tell if it is one.
 
     :raises KiwiStashRootInvalid: if it cannot be
     """
     if not is_overlay(root):
-        yield
+        yield False
         return
     with mount_locked(root):
-        if mount_points(root):
-            yield
+        # else a killed run mounted it: nobody else has the lock
+        if mount_points(root) and not os.path.lexists(passing_of(root)):
+            yield True
             return
         try:
-            mount_root(root, spare=False)
-            yield
+            if not mount_points(root):
+                with open(passing_of(root), 'w', encoding='ascii'):
+                    mount_root(root, spare=False)
+            yield True
         finally:
             unmount_root(root)
+            forget_passing(root)
+
+
+def forget_passing(root: str) -> None:
+    """Take a mount for one that stays, or that is gone."""
+    with suppress(FileNotFoundError):
+        os.unlink(passing_of(root))
 
 
 def mount_locked(root: str) -> ContextManager[None]:

@@ -1,148 +1,162 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an overlay mount changed, found in its upper directory alone.
+"""What differs between an overlay mount and a base, found in their uppermost layers.
 
 Source: Linux, Documentation/filesystems/overlayfs.rst, "whiteouts and opaque
-directories". The upper directory only tells where to look: what is there is read
-through the mount, what was there through the base, so that both are what a scan of
-the whole would see. A file that was copied up and not changed is no change.
+directories". The layers that both have agree; those above them only tell where to
+look: what is there is read through both mounts, as a scan of the whole would read
+it. A file that was copied up and not changed is no change.
 """
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections import Counter
 from contextlib import closing
-from typing import Callable, Iterator, List, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.layered import Unreadable
 from kiwi_stackbuild_plugin.tree.opening import open_below
-from kiwi_stackbuild_plugin.tree.scan import EVERYTHING, Exclusion, TreeReader
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, TreeReader, is_excluded
 
-DISTRUST = Trust()
 _OPAQUE = 'trusted.overlay.opaque'
-#: marks of an upper directory that mean nothing for what is in the tree
-_HARMLESS = tuple(
-    f'trusted.overlay.{name}' for name in ('origin', 'impure', 'uuid', 'upper')
-)
+_MARKS = ('trusted.overlay.', 'user.overlay.')
+#: marks that mean nothing for what is in the tree
+_HARMLESS = {f'trusted.overlay.{name}' for name in ('origin', 'impure', 'uuid', 'upper')}
+#: what is deeper down is left to the scan
+_DEEPEST = 64
+
+#: entries of the base, entries of the tree, in order of path
+Both = Tuple[List[Entry], List[Entry]]
 
 
-def upper_delta(
-    base_fd: int, root_fd: int, upper_fd: int,
-    same_content: Callable[[bytes], bool], trust: Trust = DISTRUST,
-    exclusion: Exclusion = EVERYTHING
-) -> Delta:
-    """Return what compare() finds in the whole of a base and an overlay mount on it.
+def touched(
+    base_fd: int, root_fd: int, layers: Sequence[int], exclusion: Exclusion,
+    named: Iterable[bytes] = ()
+) -> Both:
+    """Return the entries of two mounts that may differ, with all that differ.
 
-    :param root_fd: the mount; nothing else may be mounted below it
-    :param upper_fd: its upper directory
-    :raises Unreadable: where the upper directory alone cannot tell
+    Hard links of what both have must have been copied up, see links.
+
+    :param root_fd: the mount that was written to
+    :param layers: directories of the layers that only one of the two has
+    :param exclusion: what is left out, of both
+    :param named: paths that may differ besides
+    :raises Unreadable: where these layers alone cannot tell
     """
+    old: List[Entry] = []
+    new: List[Entry] = []
     with closing(TreeReader(base_fd)) as base, closing(TreeReader(root_fd)) as tree:
-        touched = _Touched(base, tree, upper_fd, exclusion)
-        pairs = list(touched.walk(b'', True))
-        return compare(
-            (entry for old, _ in pairs for entry in old),
-            (entry for _, new in pairs for entry in new), same_content, trust
-        )
+        walk = _Walk(base, tree, layers, exclusion, _by_directory(named))
+        for one, two in walk.below(b'', False):
+            old += [one] if one else []
+            new += [two] if two else []
+    _check_links(new)
+    return old, new
 
 
-#: entries of the base, entries of the tree: of one name or of all below one
-_Pair = Tuple[List[Entry], List[Entry]]
+def _by_directory(paths: Iterable[bytes]) -> Dict[bytes, Set[bytes]]:
+    found: Dict[bytes, Set[bytes]] = {}
+    for path in paths:
+        above = path
+        while above:
+            above, _, name = above.rpartition(b'/')
+            found.setdefault(above, set()).add(name)
+    return found
 
 
-class _Touched:
-    """Walks an upper directory and reads both sides of what is in it."""
+def _check_links(entries: Iterable[Entry]) -> None:
+    """Look whether all names of each file are among what was touched.
+
+    :raises Unreadable: if not
+    """
+    linked = [one for one in entries if one.stat.st_nlink > 1 and not one.is_dir]
+    names = Counter(one.inode for one in linked)
+    for one in linked:
+        if names[one.inode] != one.stat.st_nlink:
+            raise Unreadable(f'{os.fsdecode(one.path)!r}: a hard link of something else')
+
+
+class _Walk:
+    """Walks the layers and reads both sides of what is in them."""
 
     def __init__(
-        self, base: TreeReader, tree: TreeReader, upper_fd: int, exclusion: Exclusion
+        self, base: TreeReader, tree: TreeReader, layers: Sequence[int],
+        exclusion: Exclusion, named: Dict[bytes, Set[bytes]]
     ) -> None:
         self.base = base
         self.tree = tree
-        self.upper_fd = upper_fd
+        self.layers = layers
         self.exclusion = exclusion
+        self.named = named
 
-    def walk(self, path: bytes, is_merged: bool) -> Iterator[_Pair]:
-        """Yield what is touched below a directory, in the order of a scan.
+    def below(
+        self, path: bytes, whole: bool
+    ) -> Iterator[Tuple[Optional[Entry], Optional[Entry]]]:
+        """Yield what may differ in a directory, in the order of a scan.
 
-        :param is_merged: it shows what the base has there, too
+        :param whole: all that is in it may
         """
-        fd = open_below(self.upper_fd, path)
-        try:
-            _check_marks(fd, path)
-            names = set(map(os.fsencode, os.listdir(fd)))
-        finally:
-            os.close(fd)
-        if not is_merged:
-            names.update(self._names_of_base(path))
+        names = None if whole else self._names(path)
+        whole = names is None
+        if names is None:
+            names = {*self.base.names(path), *self.tree.names(path)}
         for name in sorted(names):
-            yield from self._name(path + b'/' + name if path else name)
+            place = path + b'/' + name if path else name
+            old, new = self._seen(self.base, place), self._seen(self.tree, place)
+            yield old, new
+            if new is None or not new.is_dir or place in self.exclusion.contents:
+                continue
+            if place.count(b'/') > _DEEPEST:
+                raise Unreadable(f'{os.fsdecode(place)!r}: too deep')
+            yield from self.below(place, whole or old is None or not old.is_dir)
 
-    def _name(self, path: bytes) -> Iterator[_Pair]:
-        old, new = self.base.entry(path), self.tree.entry(path)
-        if path in self.exclusion.paths or self._is_matched(path, old, new):
-            return
-        for entry in (old, new):
-            if entry is not None and entry.stat.st_nlink > 1 and not entry.is_dir:
-                raise Unreadable(f'{os.fsdecode(path)!r}: a hard link')
-        yield [old] if old else [], [new] if new else []
-        if path in self.exclusion.contents or new is None or not new.is_dir:
-            return
-        if old is None or not old.is_dir:
-            yield from self.walk(path, True)
-        elif not self._is_in_upper(path):
-            raise Unreadable(f'{os.fsdecode(path)!r}: not in the upper directory')
-        else:
-            yield from self.walk(path, not self._is_opaque(path))
+    def _seen(self, tree: TreeReader, path: bytes) -> Optional[Entry]:
+        entry = tree.entry(path)
+        return None if entry is None or is_excluded(entry, self.exclusion) else entry
 
-    def _is_matched(self, path: bytes, *entries: object) -> bool:
-        pattern = self.exclusion.pattern
-        return pattern is not None and any(
-            isinstance(entry, Entry)
-            and pattern.match(path + b'/' if entry.is_dir else path) is not None
-            for entry in entries
-        )
+    def _names(self, path: bytes) -> Optional[Set[bytes]]:
+        """Return what the layers have in a directory, None if one hides those below it."""
+        found = set(self.named.get(path, ()))
+        for layer in self.layers:
+            try:
+                fd = open_below(layer, path)
+            except OSError as issue:
+                if issue.errno == errno.ENOENT:
+                    continue
+                if issue.errno in (errno.ENOTDIR, errno.ELOOP):
+                    return None
+                raise
+            try:
+                names = set(map(os.fsencode, os.listdir(fd)))
+                if _is_opaque(fd, path):
+                    return None
+                _check_files(fd, path, names)
+            finally:
+                os.close(fd)
+            found |= names
+        return found
 
-    def _names_of_base(self, path: bytes) -> List[bytes]:
-        fd = open_below(self.base.fd, path)
-        try:
-            return list(map(os.fsencode, os.listdir(fd)))
-        finally:
-            os.close(fd)
 
-    def _is_in_upper(self, path: bytes) -> bool:
-        try:
-            os.close(open_below(self.upper_fd, path))
-        except OSError:
-            return False
+def _is_opaque(fd: int, path: bytes) -> bool:
+    keys = set(os.listxattr(fd))
+    if _OPAQUE in keys and os.getxattr(fd, _OPAQUE) == b'y':
         return True
-
-    def _is_opaque(self, path: bytes) -> bool:
-        fd = open_below(self.upper_fd, path)
-        try:
-            return _OPAQUE in os.listxattr(fd)
-        finally:
-            os.close(fd)
+    _check_keys(keys, path)
+    return False
 
 
-def _check_marks(fd: int, path: bytes) -> None:
-    """Look for marks that are not known here, of a directory and what is in it.
-
-    :raises Unreadable: if there is one
-    """
-    _check_keys(os.listxattr(fd), path, fd)
-    for name in map(os.fsencode, os.listdir(fd)):
+def _check_files(fd: int, path: bytes, names: Iterable[bytes]) -> None:
+    """Look for marks that are not known here on what is in a directory of a layer."""
+    for name in names:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
-            keys = os.listxattr(b'/proc/self/fd/%d/%b' % (fd, name), follow_symlinks=False)
-            _check_keys(keys, path + b'/' + name, -1)
+            where = b'/proc/self/fd/%d/%b' % (fd, name)
+            _check_keys(set(os.listxattr(where, follow_symlinks=False)), path + b'/' + name)
 
 
-def _check_keys(keys: List[str], path: bytes, directory: int) -> None:
-    for key in keys:
-        if not key.startswith(('trusted.overlay.', 'user.overlay.')):
-            continue
-        if key == _OPAQUE and directory >= 0 and os.getxattr(directory, key) == b'y':
-            continue
-        if not key.startswith(_HARMLESS):
+def _check_keys(keys: Set[str], path: bytes) -> None:
+    for key in sorted(keys - _HARMLESS):
+        if key.startswith(_MARKS):
             raise Unreadable(f'{os.fsdecode(path)!r}: {key}')

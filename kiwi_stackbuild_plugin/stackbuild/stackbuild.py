@@ -24,9 +24,10 @@ from kiwi_stackbuild_plugin.inputs.inputs import encode_inputs
 from kiwi_stackbuild_plugin.inputs.record import (
     Record, Results, find_results, write_record
 )
-from kiwi_stackbuild_plugin.overlay.hold import let_go, name_hold, store_hold
+from kiwi_stackbuild_plugin.overlay.hold import hold_layers, let_go_abandoned
+from kiwi_stackbuild_plugin.overlay.place import overlay_of
 from kiwi_stackbuild_plugin.overlay.root import (
-    is_possible, mount_root, overlay_of, staged_overlay, unmount_root
+    is_possible, mount_root, staged_overlay, unmount_root
 )
 from kiwi_stackbuild_plugin.packages.union import PackagePlan
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
@@ -125,7 +126,8 @@ def _make_root(
     with ExitStack() as mounts:
         if request.overlay and is_possible(images[0], steps[0].path, target.build_dir):
             held.callback(unmount_root, target.image_root)
-            hold = store_hold(space, images[0])
+            os.mkdir(overlay_of(root), 0o700)
+            hold = hold_layers(space, images[0], overlay_of(root), target.image_root)
             mounts.enter_context(staged_overlay(images[0], steps[0].path, root))
         import_images(steps, root, plan.work, bool(hold))
         enter_packages(making.packages, root)
@@ -140,16 +142,20 @@ def _make_root(
 def _publish(
     space: Workspace, target: Target, root: str, hold: str, images: Sequence[ImageInfo]
 ) -> None:
-    """Give a staged root its name; an overlay is mounted there, with what holds it."""
-    was_overlay = os.path.lexists(overlay_of(target.image_root))
+    """Give a staged root its name; an overlay is mounted there.
+
+    :param hold: the image that holds the layers below an overlay
+    """
     publish(target, root)
     if hold:
-        name_hold(space, hold, target.image_root)
+        log.info(
+            'The layers below %s are held by the image %s: until the root tree is gone and '
+            'another stackbuild runs, or until podman rmi --force %s', target.image_root,
+            hold, hold
+        )
         mount_root(target.image_root, images[0])
         # another mount is another device: the record must name this one
         record_origin(target.image_root, images)
-    elif was_overlay:
-        let_go(target.image_root)
     local.keep_added(space, images[0])
 
 
@@ -241,6 +247,8 @@ def _prepare_root(
             for step in steps:
                 warn_of_links(step.image.display_name, step.path, plan.work)
             return plan
+        # also what is held for a root that is not finished here, or replaced
+        stack.callback(let_go_abandoned)
         stack.enter_context(made_directories(target))
         staging = stack.enter_context(workspace(target.build_dir))
         _make_root(request, target, Making(space, steps, packages, plan, staging.path), held)

@@ -15,7 +15,7 @@ from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.host.mounts import processes_in
 from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
 from kiwi_stackbuild_plugin.inputs.record import forget_record, read_record
-from kiwi_stackbuild_plugin.overlay.root import overlay_of
+from kiwi_stackbuild_plugin.overlay.place import overlay_of
 
 log = logging.getLogger('kiwi')
 

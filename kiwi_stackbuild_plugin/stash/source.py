@@ -40,12 +40,14 @@ class RootTree:
     """An open root tree and what a stash of it leaves out.
 
     base_exclusion: what is not looked at in a base, if it is less
+    is_overlay: what changed in it is beside it as well
     """
 
     path: str
     fd: int
     exclusion: Exclusion
     base_exclusion: Optional[Exclusion] = None
+    is_overlay: bool = False
 
     @property
     def stored_exclusion(self) -> Exclusion:
@@ -87,9 +89,9 @@ def open_root(path: str) -> Iterator[RootTree]:
     if not path:
         raise KiwiStashRootInvalid('--root: the directory name is empty')
     root = os.path.abspath(path)
-    with opened_overlay(root), opened_tree(root) as fd:
+    with opened_overlay(root) as is_overlay, opened_tree(root) as fd:
         _check_root(root, fd)
-        yield RootTree(root, fd, _exclusion(root, fd))
+        yield RootTree(root, fd, _exclusion(root, fd), is_overlay=is_overlay)
 
 
 def _check_root(root: str, fd: int) -> None:
