@@ -8,7 +8,7 @@ from typing import List
 
 import pytest
 from roots import RealRoot, copy_root, write_description
-from storages import KIWI, Storage, image_root
+from storages import KIWI, Storage, image_root, mounts_below
 
 
 def build(
@@ -78,7 +78,7 @@ def test_same_description_and_a_package(
 def test_extension(
     storage: Storage, real: RealRoot, tmp_path: Path, fast: List[str]
 ) -> None:
-    """What was edited in the tree stays, and only the package is new."""
+    """What was edited in the tree stays, and only the package is new; without a copy."""
     (real.path / 'etc/motd').write_text('edited\n')
     storage.kiwi('stash', '--root', str(real.path), '--container-name', 'real')
     (tmp_path / 'short').mkdir()
@@ -87,12 +87,19 @@ def test_extension(
         f'<package name="{real.addition}"/></packages></image>'
     )
     target = tmp_path / 'target'
-    build(storage, real, target, fast, '--description', str(tmp_path / 'short'))
-    root = image_root(target)
+    said = build(
+        storage, real, target, fast, '--description', str(tmp_path / 'short'),
+        '--overlay', '--stash-as=over'
+    )
+    assert 'the root tree is copied' not in said and not mounts_below(target)
+    assert list(target.glob('*.tar.*')), 'kiwi has built the image of it'
+    assert storage.stash('over')['layers'] == 2
+    root = storage.mount('localhost/over')
     assert (root / 'etc/motd').read_text() == 'edited\n'
     assert set(real.installed(real.path)) < set(real.installed(root))
     assert (root / 'usr/bin' / real.addition).is_file()
     assert real.audit(root) == []
+    storage.unmount('localhost/over')
 
 
 @pytest.mark.parametrize(('stashed', 'described'), [('zypper', 'dnf4'), ('dnf4', 'zypper')])
