@@ -2,14 +2,16 @@
 """Mount an overlay root to look at it, and unmount it again."""
 from __future__ import annotations
 
+import logging
 import os
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
 from kiwi_stackbuild_plugin.host.signals import clean_exit
+from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
 from kiwi_stackbuild_plugin.overlay.root import (
-    forget_passing, is_overlay, mount_locked, mount_root, unmount_root
+    forget_passing, is_overlay, mount_locked, mount_root
 )
 from kiwi_stackbuild_plugin.storage.local import require_storage_tools
 
@@ -40,12 +42,12 @@ def hide_root(path: str) -> None:
     """
     root = _root_of(path, '--unmount')
     with locked('the root tree', os.path.realpath(root)), mount_locked(root):
-        unmount_root(root)
+        points = take_back_mounts(root, logging.DEBUG)
         forget_passing(root)
-        if mount_points(root):
+        if points:
             holders = ', '.join(processes_in(root)[:_SHOWN])
             raise KiwiStashRootInvalid(
-                f'--unmount {path!r}: {root!r} stays mounted'
+                f'--unmount {path!r}: {os.fsdecode(points[-1])!r} stays mounted'
                 + (f', in use by process {holders}' if holders else ''),
                 'end what works there, then try again'
             )
