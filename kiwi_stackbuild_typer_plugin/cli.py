@@ -223,6 +223,9 @@ def make_stackbuild() -> 'typer.Typer':
         container_tool: Annotated[Optional[str], option(usage, '--container-tool')] = None,
         keep_scripts: Annotated[bool, option(usage, '--keep-scripts')] = False,
         merge_packages: Annotated[bool, option(usage, '--merge-packages')] = False,
+        mount: Annotated[Optional[str], option(usage, '--mount')] = None,
+        unmount: Annotated[Optional[str], option(usage, '--unmount')] = None,
+        overlay: Annotated[bool, option(usage, '--overlay')] = False,
         root_only: Annotated[bool, option(usage, '--root-only')] = False,
         stash_as: Annotated[Optional[str], option(usage, '--stash-as')] = None,
         export: Annotated[Optional[List[str]], option(usage, '--export')] = None,
@@ -240,6 +243,10 @@ def check_matrix(args: Mapping[str, Any]) -> None:
     """Check what the usage text of "stackbuild" says about --matrix."""
     import typer
     alone = ('--only', '--jobs', '--print')
+    for name in ('--mount', '--unmount'):
+        if args[name] is not None:
+            check_alone(args, (name,), f'{{}} does not go with {name}')
+            return
     if args['--matrix'] is not None:
         own = ('--matrix', '--target-dir', '--if-changed', *alone)
         check_alone(args, own, '{} does not go with --matrix')

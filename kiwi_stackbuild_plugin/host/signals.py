@@ -45,7 +45,7 @@ def clean_exit() -> Iterator[None]:
 
     :raises KiwiStashSystemFailed: for an OSError
     """
-    with _one_line(), guarded_log(), _handled():
+    with _one_line(), guarded_log(), handled_signals():
         _mend_standard_streams()
         yield
 
@@ -88,7 +88,11 @@ def _is_nowhere() -> bool:
 
 
 @contextmanager
-def _handled() -> Iterator[None]:
+def handled_signals() -> Iterator[None]:
+    """Let signals end a block as clean_exit() does; the outermost one ends the process."""
+    if signal.getsignal(signal.SIGTERM) is _raise:
+        yield
+        return
     if threading.current_thread() is not threading.main_thread():
         yield
         return

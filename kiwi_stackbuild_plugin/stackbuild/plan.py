@@ -348,3 +348,4 @@ class StackbuildRequest:
     stash_as: Optional[str] = None
     exports: Tuple[str, ...] = ()
     if_changed: bool = False
+    overlay: bool = False

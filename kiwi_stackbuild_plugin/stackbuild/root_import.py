@@ -34,13 +34,14 @@ _LARGE = 1 << 30
 
 
 def import_images(
-    steps: Sequence[Step], root: str, work: RootWork = EVERYTHING
+    steps: Sequence[Step], root: str, work: RootWork = EVERYTHING, is_there: bool = False
 ) -> None:
     """Make a root of the first image and the own changes of the others.
 
     :param steps: see stacking.plan_stack
     :param root: directory to be made
     :param work: what kiwi will write in it
+    :param is_there: the root is an overlay mount on the first image
     :raises KiwiStashRootInvalid: for a tree that would lead kiwi out of it
     """
     if len(steps) == 1:
@@ -48,7 +49,8 @@ def import_images(
         check_links(steps[0].path, work)
     first = steps[0]
     log.info('Importing %s', first.describe())
-    _copy_image(first, root)
+    if not is_there:
+        _copy_image(first, root)
     with opened_tree(root) as root_fd:
         restore_extras(root_fd, extras_of(first.image))
         for step in steps[1:]:

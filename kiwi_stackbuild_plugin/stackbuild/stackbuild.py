@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
 from typing import Callable, ContextManager, Optional, Sequence
 
 from kiwi.defaults import Defaults
@@ -17,13 +17,19 @@ from kiwi_stackbuild_plugin.host.command import require_tools
 from kiwi_stackbuild_plugin.host.guard import guarded
 from kiwi_stackbuild_plugin.host.errors import on_one_line
 from kiwi_stackbuild_plugin.host.locks import locked
-from kiwi_stackbuild_plugin.host.signals import clean_exit
-from kiwi_stackbuild_plugin.host.workspace import workspace
+from kiwi_stackbuild_plugin.host.signals import clean_exit, handled_signals
+from kiwi_stackbuild_plugin.host.workspace import Workspace, workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.inputs.inputs import encode_inputs
 from kiwi_stackbuild_plugin.inputs.record import (
     Record, Results, find_results, write_record
 )
+from kiwi_stackbuild_plugin.overlay.hold import hold_layers, let_go_abandoned
+from kiwi_stackbuild_plugin.overlay.place import overlay_of
+from kiwi_stackbuild_plugin.overlay.root import (
+    is_possible, mount_root, staged_overlay, unmount_root
+)
+from kiwi_stackbuild_plugin.packages.union import PackagePlan
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
 from kiwi_stackbuild_plugin.stackbuild.container import container_tool
 from kiwi_stackbuild_plugin.stackbuild.derived_from import restore_import
@@ -38,7 +44,7 @@ from kiwi_stackbuild_plugin.stackbuild.root_import import (
 from kiwi_stackbuild_plugin.stackbuild.stacked_packages import (
     enter_packages, look_at_packages
 )
-from kiwi_stackbuild_plugin.stackbuild.stacking import plan_stack
+from kiwi_stackbuild_plugin.stackbuild.stacking import Step, plan_stack
 from kiwi_stackbuild_plugin.stackbuild.target import (
     Target, check_target, made_directories, mark_finished, publish
 )
@@ -48,6 +54,7 @@ from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.find import (
     Policy, Sources, check_policy, check_registry, find, parse_age
 )
+
 
 log = logging.getLogger('kiwi')
 
@@ -67,7 +74,7 @@ def stackbuild(
     :raises KiwiError: from kiwi's own build
     """
     started = time.monotonic()
-    with ExitStack() as held:
+    with handled_signals() if request.overlay else nullcontext(), ExitStack() as held:
         with clean_exit():
             local.require_storage_tools()
             require_tools(['cp'])
@@ -76,7 +83,7 @@ def stackbuild(
             held.enter_context(
                 locked('the root tree', os.path.realpath(target.image_root))
             )
-            plan = _prepare_root(request, target, policy)
+            plan = _prepare_root(request, target, policy, held)
         if request.dry_run or plan.is_built:
             return plan.text if request.dry_run else ''
         before = find_results(target.path)
@@ -92,6 +99,64 @@ def stackbuild(
             kiwi_call.run(plan.call)
         _finish(target, plan, before, finish)
     return ''
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a root is made of, all of it checked, and where."""
+
+    space: Workspace
+    steps: Sequence[Step]
+    packages: PackagePlan
+    plan: BuildPlan
+    staging: str
+
+
+def _make_root(
+    request: StackbuildRequest, target: Target, making: Making, held: ExitStack
+) -> None:
+    """Make a root in the staging directory, then give it its name.
+
+    :param held: takes back the mount of an overlay root
+    """
+    space, steps, plan = making.space, making.steps, making.plan
+    images = [step.image for step in steps]
+    root = os.path.join(making.staging, 'root')
+    hold = ''
+    with ExitStack() as mounts:
+        if request.overlay and is_possible(images[0], steps[0].path, target.build_dir):
+            held.callback(unmount_root, target.image_root)
+            os.mkdir(overlay_of(root), 0o700)
+            hold = hold_layers(space, images[0], overlay_of(root), target.image_root)
+            mounts.enter_context(staged_overlay(images[0], steps[0].path, root))
+        import_images(steps, root, plan.work, bool(hold))
+        enter_packages(making.packages, root)
+        place_description(plan, root)
+        check_links(root, plan.work)
+        if plan.imported:
+            restore_import(space, plan.imported, root)
+        record_origin(root, images)
+    _publish(space, target, root, hold, images)
+
+
+def _publish(
+    space: Workspace, target: Target, root: str, hold: str, images: Sequence[ImageInfo]
+) -> None:
+    """Give a staged root its name; an overlay is mounted there.
+
+    :param hold: the image that holds the layers below an overlay
+    """
+    publish(target, root)
+    if hold:
+        log.info(
+            'The layers below %s are held by the image %s: until the root tree is gone and '
+            'another stackbuild runs, or until podman rmi --force %s', target.image_root,
+            hold, hold
+        )
+        mount_root(target.image_root, images[0])
+        # another mount is another device: the record must name this one
+        record_origin(target.image_root, images)
+    local.keep_added(space, images[0])
 
 
 def _finish(
@@ -156,9 +221,12 @@ def _make_policy(request: StackbuildRequest) -> Policy:
 
 
 def _prepare_root(
-    request: StackbuildRequest, target: Target, policy: Policy
+    request: StackbuildRequest, target: Target, policy: Policy, held: ExitStack
 ) -> BuildPlan:
-    """Check all there is to check, then make the root."""
+    """Check all there is to check, then make the root.
+
+    :param held: takes back the mount of an overlay root
+    """
     with ExitStack() as stack:
         temp_dir = Defaults.get_temp_location()
         sweep([temp_dir, target.build_dir])
@@ -179,17 +247,10 @@ def _prepare_root(
             for step in steps:
                 warn_of_links(step.image.display_name, step.path, plan.work)
             return plan
+        # also what is held for a root that is not finished here, or replaced
+        stack.callback(let_go_abandoned)
         stack.enter_context(made_directories(target))
         staging = stack.enter_context(workspace(target.build_dir))
-        root = os.path.join(staging.path, 'root')
-        import_images(steps, root, plan.work)
-        enter_packages(packages, root)
-        place_description(plan, root)
-        check_links(root, plan.work)
-        if plan.imported:
-            restore_import(space, plan.imported, root)
-        record_origin(root, images)
-        publish(target, root)
-        local.keep_added(space, images[0])
+        _make_root(request, target, Making(space, steps, packages, plan, staging.path), held)
         place_beside(plan, target.build_dir)
     return plan

@@ -7,15 +7,15 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Iterator, List, Set
+from typing import Iterator, List
 
 from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.host.durable import replace, sync_directory
-from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, printable_path
-from kiwi_stackbuild_plugin.host.mounts import (
-    is_mounted_on_itself, mount_points, processes_in
-)
+from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
+from kiwi_stackbuild_plugin.host.mounts import is_mounted_on_itself, processes_in
+from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
 from kiwi_stackbuild_plugin.inputs.record import forget_record, read_record
+from kiwi_stackbuild_plugin.overlay.place import overlay_of
 
 log = logging.getLogger('kiwi')
 
@@ -143,15 +143,7 @@ def _take_back_mounts(target: Target) -> None:
     :raises KiwiStashTargetInvalid: if something stays mounted
     """
     log.info('Removing the unfinished %s', target.image_root)
-    told: Set[bytes] = set()
-    before, points = 0, mount_points(target.image_root)
-    while points and len(points) != before:
-        for point in reversed(points):
-            if point not in told:
-                log.info('Unmounting %s', printable_path(point))
-            told.add(point)
-            run_command(['umount', '--', os.fsdecode(point)], check=False)
-        before, points = len(points), mount_points(target.image_root)
+    points = take_back_mounts(target.image_root)
     if points:
         holders = processes_in(target.image_root)
         raise KiwiStashTargetInvalid(
@@ -186,21 +178,27 @@ def publish(target: Target, staged: str) -> None:
     """Make a staged root the image-root, unfinished until kiwi is done.
 
     One that an earlier failed run left makes room by a rename: what is there
-    is whole at any time. It is removed beside the staged one.
+    is whole at any time. It is removed beside the staged one. The changes of
+    an overlay root are beside it, and go before it.
 
     :raises KiwiStashTargetInvalid: if something stays mounted in it
     """
     _write_marker(target)
     forget_record(target.build_dir)
-    if not os.path.lexists(target.image_root):
-        replace(staged, target.image_root)
-        return
-    _check_idle(target)
-    _take_back_mounts(target)
-    replaced = f'{staged}.replaced'
-    os.rename(target.image_root, replaced)
+    old = []
+    if os.path.lexists(target.image_root):
+        _check_idle(target)
+        _take_back_mounts(target)
+        old.append(f'{staged}.replaced')
+        os.rename(target.image_root, old[-1])
+    if os.path.lexists(overlay_of(target.image_root)):
+        old.append(f'{staged}.replaced-overlay')
+        os.rename(overlay_of(target.image_root), old[-1])
+    if os.path.lexists(overlay_of(staged)):
+        os.rename(overlay_of(staged), overlay_of(target.image_root))
     replace(staged, target.image_root)
-    remove_tree(replaced)
+    for path in old:
+        remove_tree(path)
 
 
 def _write_marker(target: Target) -> None:

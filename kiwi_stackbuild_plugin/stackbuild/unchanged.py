@@ -43,7 +43,8 @@ _WITHOUT_EFFECT = (
 #: all others are options that count as they are
 _PLACES = (
     'stashes', 'target_dir', 'description', 'from_registry', 'dry_run', 'kiwi_args',
-    'global_args', 'pull', 'max_age', 'access', 'stash_as', 'exports', 'if_changed'
+    'global_args', 'pull', 'max_age', 'access', 'stash_as', 'exports', 'if_changed',
+    'overlay'
 )
 _TYPE_OF_FORMAT = {'deb': 'apt-deb', 'rpm': 'rpm-md', 'pacman': 'pacman', 'apk': 'apk'}
 

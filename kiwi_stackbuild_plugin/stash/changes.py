@@ -11,8 +11,12 @@ from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashArgumentInvalid, KiwiStashVerifyFailed
 )
 from kiwi_stackbuild_plugin.host.workspace import Workspace
-from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of, source_date
+from kiwi_stackbuild_plugin.image.image import (
+    ImageInfo, extras_of, is_own_stash, source_date
+)
 from kiwi_stackbuild_plugin.layer.extras import amend, read_entry
+from kiwi_stackbuild_plugin.overlay.mounted import opened_layers
+from kiwi_stackbuild_plugin.overlay.upper import Both, touched
 from kiwi_stackbuild_plugin.packages.database_files import without_passing
 from kiwi_stackbuild_plugin.stash.base import Base
 from kiwi_stackbuild_plugin.stash.index import IndexDamaged, read_index
@@ -23,6 +27,7 @@ from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
+from kiwi_stackbuild_plugin.tree.layered import Unreadable
 from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
 from kiwi_stackbuild_plugin.tree.selection import storable
 from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, ByteCode, Times
@@ -52,23 +57,26 @@ def last_time(ignore_times: bool, no_base: bool, clamp_mtime: bool) -> Optional[
 
 def find_changes(
     space: Workspace, tree: RootTree, base: Base,
-    entries: Callable[[], Iterator[Entry]], use_index: bool = True,
-    ignore_times: bool = False
+    entries: Callable[..., Iterator[Entry]], use_index: bool = True,
+    ignore_times: bool = False, looks_at_all: bool = False
 ) -> Delta:
     """Return what turns the base into the tree.
 
-    :param entries: begins a scan of the tree
+    :param entries: begins a scan of the tree, or passes on what is given to it of one
     :param use_index: False looks at what the storage has, damage included
     :param ignore_times: what differs by its time alone keeps that of the base,
         but for sources whose time Python's byte code names
+    :param looks_at_all: at what an overlay root has not changed, too
     """
     matters = ByteCode(tree.fd).names_time_of if ignore_times else None
-    trust = Trust(
-        base.touched_since, base.rounded, base.touched_since is None
-        or os.fstat(tree.fd).st_ctime_ns >= base.touched_since
-    )
+    trust = _trust_in(base, tree)
     with ExitStack() as stack:
         files = _BaseFiles(stack, space, base.info, tree.fd)
+        both = None if looks_at_all else _touched(tree, files, base.info)
+        if both is not None:
+            return without_passing(compare(
+                both[0], entries(iter(both[1])), files.same_content, Trust(None, base.rounded)
+            ), files.entry)
         known = read_index(
             base.info.image_id, tree.exclusion
         ) if use_index else None
@@ -87,6 +95,33 @@ def find_changes(
         return without_passing(
             compare(there, entries(), files.same_content, trust, matters), files.entry
         )
+
+
+def _trust_in(base: Base, tree: RootTree) -> Trust:
+    return Trust(
+        base.touched_since, base.rounded, base.touched_since is None
+        or os.fstat(tree.fd).st_ctime_ns >= base.touched_since
+    )
+
+
+def _touched(tree: RootTree, files: _BaseFiles, info: ImageInfo) -> Optional[Both]:
+    """Find what may have changed in an overlay root where its changes are beside it.
+
+    :returns: None where only a scan of all of it tells
+    """
+    if not tree.is_overlay or not is_own_stash(info):
+        return None
+    extras = extras_of(info)
+    with opened_layers(tree.path, tree.fd, info) as layers:
+        try:
+            if layers:
+                old, new = touched(files.fd, tree.fd, layers, tree.exclusion, extras)
+                return list(amend(old, extras)), new
+            reason = 'the mount is none on layers of the base, or has other options'
+        except Unreadable as issue:
+            reason = str(issue)
+    log.info('All of %s is looked at, not only its changes: %s', tree.path, reason)
+    return None
 
 
 class _BaseFiles:

@@ -21,6 +21,7 @@ from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, parse_moment, utc
 from kiwi_stackbuild_plugin.image.cache import drop_packed
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
+from kiwi_stackbuild_plugin.overlay.hold import let_go_abandoned
 from kiwi_stackbuild_plugin.stash.index import drop_indexes
 from kiwi_stackbuild_plugin.stash.sbom import drop_documents
 from kiwi_stackbuild_plugin.storage import local
@@ -94,6 +95,8 @@ def prune(request: PruneRequest) -> str:
                     'another run works with the stashes of this storage',
                     'try again when it has ended'
                 )
+            if not request.dry_run:
+                let_go_abandoned()
             images = local.list_images()
             plan = _make_plan(images, request.container_name, rules)
             return _carry_out(plan, images, request.dry_run)

@@ -19,6 +19,7 @@ from kiwi_stackbuild_plugin.host.errors import (
     printable_path
 )
 from kiwi_stackbuild_plugin.host.mounts import find_mounts
+from kiwi_stackbuild_plugin.overlay.root import opened_overlay
 from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.chance import EMPTIED, count_chance, without_chance
 from kiwi_stackbuild_plugin.tree.entry import Entry
@@ -39,12 +40,14 @@ class RootTree:
     """An open root tree and what a stash of it leaves out.
 
     base_exclusion: what is not looked at in a base, if it is less
+    is_overlay: what changed in it is beside it as well
     """
 
     path: str
     fd: int
     exclusion: Exclusion
     base_exclusion: Optional[Exclusion] = None
+    is_overlay: bool = False
 
     @property
     def stored_exclusion(self) -> Exclusion:
@@ -86,9 +89,9 @@ def open_root(path: str) -> Iterator[RootTree]:
     if not path:
         raise KiwiStashRootInvalid('--root: the directory name is empty')
     root = os.path.abspath(path)
-    with opened_tree(root) as fd:
+    with opened_overlay(root) as is_overlay, opened_tree(root) as fd:
         _check_root(root, fd)
-        yield RootTree(root, fd, _exclusion(root, fd))
+        yield RootTree(root, fd, _exclusion(root, fd), is_overlay=is_overlay)
 
 
 def _check_root(root: str, fd: int) -> None:

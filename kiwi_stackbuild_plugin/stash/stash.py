@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 from kiwi.defaults import Defaults
@@ -111,12 +112,16 @@ class _Job:
     exempt: Dict[bytes, int] = field(default_factory=dict)
 
     def entries(
-        self, findings: List[Tuple[bytes, str]], base: Optional[Base] = None
+        self, findings: List[Tuple[bytes, str]], base: Optional[Base] = None,
+        some: Optional[Iterator[Entry]] = None
     ) -> Iterator[Entry]:
-        """Scan what is stored; what a label must keep goes into extras."""
+        """Scan what is stored; what a label must keep goes into extras.
+
+        :param some: what a scan would find, as far as it may differ from the base
+        """
         findings.clear()
         self.extras.clear()
-        found = self.ahead.entries(self.index.begin())
+        found = some or self.ahead.entries(self.index.begin())
         entries = self.tree.entries(findings, longest_path, found)
         if self.request.reproducible:
             entries = empty(entries, EMPTIED)
@@ -159,8 +164,9 @@ def stash(request: StashRequest, root_is_ours: bool = False) -> str:
             request, name, tree, description or RootDescription(), space,
             started, take_moment(tree.fd),
             IndexWriter(os.path.join(space.path, 'index'), tree.exclusion),
-            stack.enter_context(closing(ScanAhead(tree.fd, tree.exclusion))),
-            last_time=latest
+            stack.enter_context(closing(
+                ScanAhead(tree.fd, tree.exclusion, not tree.is_overlay)
+            )), last_time=latest
         )
         stack.callback(job.index.close)
         base = resolve_base(
@@ -335,8 +341,11 @@ def _find_changes(
         job.tree.path, base.info.display_name, base.why
     )
     return find_changes(
-        job.space, job.tree, base, lambda: job.entries(findings, base),
-        use_index=not job.request.verify, ignore_times=job.request.ignore_times
+        job.space, job.tree, base, partial(job.entries, findings, base),
+        not job.request.verify, job.request.ignore_times, any((
+            job.request.verify, job.request.ignore_times, job.request.reproducible,
+            job.last_time is not None
+        ))
     )
 
 

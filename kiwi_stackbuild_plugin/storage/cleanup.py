@@ -13,6 +13,7 @@ from kiwi_stackbuild_plugin.graph.records import chain_below, read_layers, unuse
 from kiwi_stackbuild_plugin.host.command import tool_files
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.locks import in_use, unless_in_use
+from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
 from kiwi_stackbuild_plugin.host.workspace import (
     IMAGE, MOUNT, STORAGE, Workspace, find_abandoned, remove, workspace
 )
@@ -55,6 +56,7 @@ def sweep(parents: Sequence[str]) -> None:
     for parent in parents:
         for space in find_abandoned(parent):
             if space.is_of_storage(storage_key()):
+                take_back_mounts(space.path)
                 _undo(space)
                 remove(space)
     sweep_notes(graph_root())

@@ -42,6 +42,28 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     return image_id
 
 
+def store_copy(space: Workspace, image: ImageInfo, author: str) -> str:
+    """Bring an image with the layers of another one, and no more of it, into the storage.
+
+    :returns: image ID; the image has no name and goes with the workspace
+    """
+    config = read_config(image.image_id)
+    layers = stored_layers(read_manifest(image.image_id)['layers'], config)
+    config['config'] = {'Cmd': ['/bin/true']}
+    # an image of its own
+    config['author'] = author
+    layout = os.path.join(space.path, f'copy-{image.image_id[:12]}')
+    make_layout(layout)
+    image_id = write_layout(layout, config, layers, None, {})
+    local.import_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    return image_id
+
+
+def make_container(name: str, image: str) -> None:
+    """Make a container that is never run; as long as it is there no prune takes its image."""
+    run_command(['podman', 'create', f'--name={name}', '--pull=never', image])
+
+
 def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
     """Make the container that a stash is derived from, of its lowest layers.
 

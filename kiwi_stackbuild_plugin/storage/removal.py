@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Remove images from the storage: what is needed, what goes, what that frees."""
+"""Remove images and containers from the storage: what is needed, what goes, what that frees."""
 from __future__ import annotations
 
 import json
@@ -49,6 +49,14 @@ def remove_image(image_id: str) -> None:
         raise KiwiStashToolFailed(
             f'image {image_id[:12]} is not removed: {reason_of(result)}'
         )
+
+
+def remove_container(name: str) -> None:
+    """Remove a container, if there is one.
+
+    :raises KiwiStashToolFailed: if it stays
+    """
+    run_command(['podman', 'rm', '--force', '--ignore', name])
 
 
 def remove_name(image_id: str, name: str) -> None:

@@ -13,6 +13,7 @@ usage: kiwi-ng system stackbuild -h | --help
            [--container-tool=<stash|umoci|buildah>]
            [--keep-scripts]
            [--merge-packages]
+           [--overlay]
            [--root-only]
            [--stash-as=<name[:tag]>]
            [--export=<transport:reference>...]
@@ -25,6 +26,8 @@ usage: kiwi-ng system stackbuild -h | --help
            [--jobs=<number>]
            [--print=<json|make|gitlab|github>]
            [--if-changed]
+       kiwi-ng system stackbuild --mount=<directory>
+       kiwi-ng system stackbuild --unmount=<directory>
        kiwi-ng system stackbuild help
 
 commands:
@@ -88,9 +91,18 @@ options:
         contradict one another: two versions of one package, a file of
         two packages, two package managers. By default the data base
         is that of the later stash, and what it does not know is named
+    --mount=<directory>
+        mount the root tree that --overlay made in this target
+        directory, to look at it, and print where it is
     --only=<cell>
         with --matrix: only this cell and those that it needs. This
         option can be specified multiple times
+    --overlay
+        copy nothing: the root tree is an overlay mount on the layers
+        of the stash, which are held in the storage for it. It is
+        mounted as long as the run needs it, its changes are beside it
+        in image-root.overlay. Where that cannot be, the tree is
+        copied, and a line says why
     --print=<json|make|gitlab|github>
         with --matrix: build nothing, print the cells for a CI matrix,
         as a Makefile, a child pipeline or a workflow
@@ -118,6 +130,8 @@ options:
     --tls-verify=<true|false>
         ask registries for TLS with a valid certificate. By default
         as the tools are configured, which is true
+    --unmount=<directory>
+        unmount it again, with all that is mounted in it
     <kiwi_args>
         arguments for kiwi-ng system build, or for kiwi-ng system
         create where no description is given. With --root-only for
@@ -159,6 +173,9 @@ def stackbuild_command(
     if args.get('--matrix') is not None:
         _matrix(args, global_args)
         return
+    if args.get('--mount') is not None or args.get('--unmount') is not None:
+        _look(args)
+        return
     words = tuple(args['<kiwi_args>'] or ())
     if words and args.get('--') is False:
         # docopt takes both parts of "[-- <kiwi_args>...]" for optional
@@ -171,6 +188,14 @@ def stackbuild_command(
     text = run_stackbuild(_request(args, words, global_args))
     if text:
         print_text(text)
+
+
+def _look(args: Mapping[str, Any]) -> None:
+    from kiwi_stackbuild_plugin.overlay.look import hide_root, show_root
+    if args.get('--mount') is not None:
+        print_text(show_root(args['--mount']))
+    else:
+        hide_root(args['--unmount'])
 
 
 def _matrix(args: Mapping[str, Any], global_args: Mapping[str, Any]) -> None:
@@ -206,7 +231,7 @@ def _request(
         from_registry=args['--from-registry'],
         dry_run=args['--dry-run'],
         keep_scripts=args['--keep-scripts'], merge_packages=args['--merge-packages'],
-        root_only=args['--root-only'],
+        root_only=args['--root-only'], overlay=args['--overlay'],
         if_changed=args['--if-changed'],
         stash_as=args['--stash-as'], exports=tuple(args['--export'] or ()),
         kiwi_args=words,

@@ -27,12 +27,18 @@ class ScanAhead:
     """A scan by a child process that begins at once, and again if need be.
 
     The pipe between us bounds its lead. The child ends with its parent.
+
+    :param at_once: False: when the entries are asked for
     """
 
-    def __init__(self, root_fd: int, exclusion: Exclusion = EVERYTHING) -> None:
+    def __init__(
+        self, root_fd: int, exclusion: Exclusion = EVERYTHING, at_once: bool = True
+    ) -> None:
         self._root_fd = root_fd
         self._exclusion = exclusion
-        self._child: Optional[subprocess.Popen[bytes]] = _start(root_fd, exclusion)
+        self._child: Optional[subprocess.Popen[bytes]] = (
+            _start(root_fd, exclusion) if at_once else None
+        )
 
     def entries(self, copy: Optional[Sink] = None) -> Iterator[Entry]:
         """Yield what tree.scan yields.

@@ -114,6 +114,37 @@ def test_target_is_full(
     assert storage.stash('small') == earlier
 
 
+@pytest.mark.parametrize(('left', 'what'), [(32768, 'podman create'), (4 * MIB, 'usr/data')])
+def test_target_of_an_overlay_root_is_full(
+    tmp_path: Path, big_root: Path, left: int, what: str
+) -> None:
+    """Where its layers are held, and where its hard links are copied up."""
+    os.link(big_root / 'usr/data', big_root / 'usr/other')
+    (tmp_path / 'temp').mkdir()
+    with small_disk(tmp_path / 'disk', 64 * MIB) as disk:
+        storage = Storage(disk / 'storage', tmp_path / 'temp')
+        storage.kiwi('stash', '--root', str(big_root))
+        earlier = storage.stash('small')
+        words = (
+            'stackbuild', '--stash=small', '--root-only', '--overlay', '--stash-as=over',
+            '--target-dir', str(disk / 'out')
+        )
+        with open(disk / 'filler', 'wb') as filler:
+            room = os.statvfs(disk)
+            os.posix_fallocate(filler.fileno(), 0, room.f_bavail * room.f_frsize - left)
+        failed = one_line(storage.kiwi(*words, check=False))
+        assert 'o space left on device' in failed and what in failed
+        assert sorted(os.listdir(disk)) == ['filler', 'storage']
+        assert storage.left_overs() == []
+        assert storage.stash('small') == earlier
+        (disk / 'filler').unlink()
+        storage.kiwi(*words)
+        assert storage.stash('over')['layers'] == 1 and not mounts_below(disk / 'out')
+        held = storage.run('podman', 'images', '--quiet', 'localhost/kiwi-overlay').stdout
+        assert len(held.split()) == 1, 'a full disk may have kept podman from it'
+        assert len(os.listdir(disk / 'storage/graph/kiwi-stackbuild/overlays')) == 1
+
+
 def test_tree_is_full(storage: Storage, root: Path, tmp_path: Path) -> None:
     """The record cannot be written then: the stash is stored all the same."""
     with small_disk(tmp_path / 'disk', MIB) as disk:

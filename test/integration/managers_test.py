@@ -9,7 +9,7 @@ from typing import List
 import pytest
 from roots import RealRoot, copy_root, write_description
 from sboms import check_sbom
-from storages import KIWI, Storage, image_root
+from storages import KIWI, Storage, image_root, mounts_below
 
 
 def build(
@@ -101,7 +101,7 @@ def check_what_is_told(storage: Storage, real: RealRoot, root: Path, new: int) -
 def test_extension(
     storage: Storage, real: RealRoot, tmp_path: Path, fast: List[str]
 ) -> None:
-    """What was edited in the tree stays, and only the package is new.
+    """What was edited in the tree stays, and only the package is new; without a copy.
 
     By a matrix file, for the second time with nothing changed.
     """
@@ -113,7 +113,7 @@ def test_extension(
         f'<package name="{real.addition}"/></packages></image>'
     )
     (tmp_path / 'm.json').write_text(json.dumps({'target-dir': 'out', 'cells': [
-        {'name': 'built', 'description': 'short', 'stash-as': 'built'},
+        {'name': 'built', 'description': 'short', 'overlay': True, 'stash-as': 'built'},
     ]}))
     for state in ('done', 'unchanged'):
         storage.kiwi(
@@ -121,15 +121,18 @@ def test_extension(
             options=[*fast, *real.options], env=real.environment
         )
         told = json.loads((tmp_path / 'out/matrix.json').read_text())['cells']
-        assert [cell['state'] for cell in told] == [state], (
-            tmp_path / 'out/built.log'
-        ).read_text()
+        log = (tmp_path / 'out/built.log').read_text()
+        assert [cell['state'] for cell in told] == [state], log
+        assert 'the root tree is copied' not in log
+    assert not mounts_below(tmp_path / 'out')
+    assert list((tmp_path / 'out/built').glob('*.tar.*')), 'kiwi has built the image of it'
     assert storage.stash('built')['layers'] == 2
-    root = image_root(tmp_path / 'out/built')
+    root = storage.mount('localhost/built')
     assert (root / 'etc/motd').read_text() == 'edited\n'
     assert set(real.installed(real.path)) < set(real.installed(root))
     assert (root / 'usr/bin' / real.addition).is_file()
     assert real.audit(root) == []
+    storage.unmount('localhost/built')
 
 
 @pytest.mark.parametrize(('stashed', 'described'), [('zypper', 'dnf4'), ('dnf4', 'zypper')])

@@ -82,6 +82,14 @@ def test_one_data_base_knows_all(
     storage.kiwi('stash', '--root', str(tree), '--container-name', 'both')
     assert packages_of(storage.mount('both')) == ['libbase-1', 'mail-1', 'more-1', 'web-1']
     storage.unmount('both')
+    # nor does it have to be copied
+    said = storage.kiwi(
+        *words[:-1], str(tmp_path / 'over'), '--merge-packages', '--overlay', '--root-only',
+        '--stash-as=over'
+    ).stdout
+    assert 'Entered into' in said and 'is copied' not in said
+    assert packages_of(storage.mount('over')) == ['libbase-1', 'mail-1', 'web-1']
+    storage.unmount('over')
 
 
 def test_what_packages_have_beside_files(

@@ -19,7 +19,7 @@ FUNCTION_LIMIT = 40
 #: The rooms of the house; imports go down, and those of one floor do not know each other.
 FLOORS: Tuple[Set[str], ...] = (
     {'host'}, {'tree'}, {'layer', 'packages', 'graph'}, {'image'},
-    {'storage', 'description', 'inputs'}, {'stash', 'stackbuild'}, {'runs'}, {'tasks'},
+    {'storage', 'description', 'inputs'}, {'overlay'}, {'stash', 'stackbuild'}, {'runs'}, {'tasks'},
 )
 LEVEL: Dict[str, int] = {
     room: level for level, rooms in enumerate(FLOORS) for room in rooms

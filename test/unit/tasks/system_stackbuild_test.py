@@ -128,7 +128,7 @@ def test_stash_as(
 
 
 @pytest.mark.parametrize('words', [
-    ['--dry-run'], ['--keep-scripts'], ['--root-only'], ['--if-changed'], []
+    ['--dry-run'], ['--keep-scripts'], ['--root-only'], ['--if-changed'], ['--overlay'], []
 ])
 def test_switches(kiwi_ng: Kiwi, requests: List[Any], words: List[str]) -> None:
     assert kiwi_ng('system', 'stackbuild', '--target-dir=/t', *words) == 0
@@ -138,6 +138,7 @@ def test_switches(kiwi_ng: Kiwi, requests: List[Any], words: List[str]) -> None:
     assert made.keep_scripts is ('--keep-scripts' in words)
     assert made.root_only is ('--root-only' in words)
     assert made.if_changed is ('--if-changed' in words)
+    assert made.overlay is ('--overlay' in words)
 
 
 def test_what_a_dry_run_says_is_printed(

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hold the layers below an overlay root: an image and a container of their own.
+
+A mount of the base holds nothing (podman rmi --force). An image with the same
+layers outlives the base, and a container of it keeps podman image prune off.
+"""
+from __future__ import annotations
+
+import logging
+from typing import Optional
+
+from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.overlay.record import (
+    OverlayRecord, abandoned, forget_record, write_record
+)
+from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.lower_layers import make_container, store_copy
+from kiwi_stackbuild_plugin.storage.removal import remove_container, remove_image
+
+log = logging.getLogger('kiwi')
+
+_REPOSITORY = f'{local.LOCAL}/kiwi-overlay'
+
+
+def hold_layers(space: Workspace, info: ImageInfo, place: str, root: str) -> str:
+    """Hold the layers of an image for a root that will be on them.
+
+    As long as the root is not there, and again when it is gone, let_go_abandoned
+    lets them go.
+
+    :param place: directory that will be beside the root
+    :param root: path that the root will have
+    :returns: name of the image that holds them
+    """
+    record = write_record(local.graph_root(), place, root, info.layers)
+    name = hold_name(record)
+    image_id = store_copy(space, info, f'kiwi-stackbuild --overlay {record.name}')
+    local.tag_image(space, image_id, name)
+    make_container(_container_name(record.name), name)
+    return name
+
+
+def hold_name(record: OverlayRecord) -> str:
+    """Return the name of the image that holds the layers below a root."""
+    return f'{_REPOSITORY}:{record.name}'
+
+
+def held_image(record: OverlayRecord) -> Optional[ImageInfo]:
+    """Return the image that holds the layers below a root, None if they are gone."""
+    info = local.find_image(hold_name(record))
+    return info if info and info.layers == record.layers else None
+
+
+def let_go_abandoned() -> None:
+    """Remove what holds layers below roots that are gone."""
+    graph = local.graph_root()
+    for name in abandoned(graph):
+        log.debug('the root tree on %s:%s is gone', _REPOSITORY, name)
+        try:
+            remove_container(_container_name(name))
+            held = local.find_image(f'{_REPOSITORY}:{name}')
+            if held is not None:
+                remove_image(held.image_id)
+        except KiwiStashToolFailed as issue:
+            log.warning('not let go, the next run tries again: %s', issue.summary)
+            continue
+        forget_record(graph, name)
+
+
+def _container_name(name: str) -> str:
+    return f'kiwi-overlay-{name}'
