@@ -333,19 +333,16 @@ def _imported_label(job: _Job, base: Optional[Base]) -> Dict[str, str]:
     return told
 
 
-def _find_changes(
-    job: _Job, base: Base, findings: List[Tuple[bytes, str]]
-) -> Delta:
+def _find_changes(job: _Job, base: Base, findings: List[Tuple[bytes, str]]) -> Delta:
     log.info(
         'Stashing %s as a change of %s (%s)',
         job.tree.path, base.info.display_name, base.why
     )
     return find_changes(
         job.space, job.tree, base, partial(job.entries, findings, base),
-        not job.request.verify, job.request.ignore_times, any((
-            job.request.verify, job.request.ignore_times, job.request.reproducible,
-            job.last_time is not None
-        ))
+        not job.request.verify, job.request.ignore_times,
+        job.request.verify or job.request.ignore_times or job.request.reproducible
+        or job.last_time is not None
     )
 
 

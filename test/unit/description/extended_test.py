@@ -387,17 +387,14 @@ def test_joined_scripts_are_each_as_they_were(
 
 
 def test_a_script_that_both_have_is_not_run_twice(tmp_path: Path) -> None:
-    write(tmp_path / 'stash/config.sh', OLD)
-    write(tmp_path / 'out/config.sh', OLD)
+    for where in ('stash', 'out'):
+        write(tmp_path / where / 'config.sh', OLD)
     merge_scripts(str(tmp_path / 'stash'), str(tmp_path / 'out'), False)
     assert (tmp_path / 'out/config.sh').read_bytes() == OLD
 
 
 def test_difference_of_any_length() -> None:
-    stashed = [f'<!-- {number % 150} -->' for number in range(100_000)]
-    found = Extended(
-        '', '', '\n'.join(stashed), '\n'.join([*stashed[:50_000], 'new', *stashed[50_000:]]),
-        (), (), (), {}, False, ()
-    )
+    text = ''.join(f'<!-- {number % 150} -->\n' for number in range(100_000))
     with within(5):
+        found = Extended('', '', text, f'new\n{text}', (), (), (), {}, False, ())
         assert found.difference() == '100000 and 100001 lines: too many to be compared'
