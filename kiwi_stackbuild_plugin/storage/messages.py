@@ -8,8 +8,11 @@ from typing import Tuple
 from kiwi_stackbuild_plugin.host.command import last_line
 
 #: user and password in a URL, and the query, where object stores have keys
-_LOGIN = re.compile(r'(?<=://)[^\s"]+@(?!sha256:)')
-_QUERY = re.compile(r'(?<=://)([^\s"?]+)\?[^\s"]+')
+#: all up to the end of an address, each once: what looks back takes no more time
+_ADDRESS = re.compile(r'(?<=://)[^\s"]+')
+_LOGIN_END = re.compile('@(?!sha256:)')
+#: characters of a reason that are looked at for a hint
+_LOOKED_AT = 1 << 12
 _AUTHORIZATION = re.compile(r'\b(Basic|Bearer) [A-Za-z0-9+/=._~-]+', re.IGNORECASE)
 
 #: words of an error and what to do about it; the first that fits
@@ -45,13 +48,21 @@ def explain(stderr: str) -> Tuple[str, str]:
     reason = re.sub(r'^Error: ', '', reason)
     reason = re.sub(r'^Error parsing image name ".*?": ', '', reason)
     for words, hint in _HINTS:
-        if re.search(words, reason, re.IGNORECASE):
+        if re.search(words, reason[:_LOOKED_AT], re.IGNORECASE):
             return reason, hint
     return reason, ''
 
 
 def without_secrets(text: str) -> str:
     """Return text with logins, queries and tokens in it blotted out."""
-    text = _LOGIN.sub('***@', text)
-    text = _QUERY.sub(r'\1?***', text)
-    return _AUTHORIZATION.sub(r'\1 ***', text)
+    return _AUTHORIZATION.sub(r'\1 ***', _ADDRESS.sub(_blotted, text))
+
+
+def _blotted(found: re.Match[str]) -> str:
+    """Return an address, behind its ://, without login and query."""
+    address = found[0]
+    ends = [end.start() for end in _LOGIN_END.finditer(address, 1)]
+    if ends:
+        address = f'***{address[ends[-1]:]}'
+    place, _, query = address.partition('?')
+    return f'{place}?***' if query else address

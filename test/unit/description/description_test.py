@@ -17,6 +17,7 @@ from kiwi_stackbuild_plugin.description.description import (
     parse_profile, parse_xml, read_excludes, read_file, read_root_description
 )
 from kiwi_stackbuild_plugin.description.schema import schema_version
+from kiwi_stackbuild_plugin.description.extended import Extended
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashDescriptionInvalid, KiwiStashRootInvalid
 )
@@ -278,3 +279,13 @@ LAUGHS = b'a: &a {k: v}\n' + b''.join(
 def test_exclude_file_that_is_none(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(KiwiStashDescriptionInvalid, match=r'exclude_files\.yaml: not a list'):
         excludes(tmp_path, data)
+
+
+def test_difference_of_any_length() -> None:
+    stashed = [f'<!-- {number % 150} -->' for number in range(100_000)]
+    found = Extended(
+        '', '', '\n'.join(stashed), '\n'.join([*stashed[:50_000], 'new', *stashed[50_000:]]),
+        (), (), (), {}, False, ()
+    )
+    with within(5):
+        assert found.difference() == '100000 and 100001 lines: too many to be compared'

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
 import pytest
-from in_time import within
 from lxml import etree
 
 from kiwi_stackbuild_plugin.description.description import copy_description, load_stashed
@@ -391,10 +390,3 @@ def test_a_script_that_both_have_is_not_run_twice(tmp_path: Path) -> None:
         write(tmp_path / where / 'config.sh', OLD)
     merge_scripts(str(tmp_path / 'stash'), str(tmp_path / 'out'), False)
     assert (tmp_path / 'out/config.sh').read_bytes() == OLD
-
-
-def test_difference_of_any_length() -> None:
-    text = ''.join(f'<!-- {number % 150} -->\n' for number in range(100_000))
-    with within(5):
-        found = Extended('', '', text, f'new\n{text}', (), (), (), {}, False, ())
-        assert found.difference() == '100000 and 100001 lines: too many to be compared'

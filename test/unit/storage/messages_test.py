@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from in_time import within
 
 from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
 
@@ -40,6 +41,7 @@ def test_secrets_are_blotted_out(text: str, shown: str) -> None:
     'Get "https://me:pw-1@h/v2/": EOF', 'parse docker://me:pw-1@h:5000/x',
     'at http://me:pw-1@one/ and https://you:pw-1@two/', 'https://pw-1@h/x',
     'Get "https://s3/b?X-Amz-Signature=pw-1": i/o timeout', 'see https://h/?a=b&pw-1 there',
+    '://?b://a?pw-1', 'http://a://me:pw-1@h://b',
     'https://h/x?a?pw-1', 'Authorization: Bearer pw-1', 'authorization: bearer pw-1.a.b==',
     'BASIC pw-1', 'https://me:pw-1@h/x?token=pw-1'
 ])
@@ -47,6 +49,14 @@ def test_no_secret_is_left(text: str) -> None:
     assert 'pw-1' not in without_secrets(text)
     reason, hint = explain(FATAL.format(text.replace('"', '\\"')))
     assert 'pw-1' not in reason + hint and '***' in reason
+
+
+@pytest.mark.parametrize('text', [
+    'http://', '://@sha256:', '://a?', 'signature', 'access ', 'level=a msg="'
+])
+def test_text_of_any_length(text: str) -> None:
+    with within(5):
+        explain(text * 20_000)
 
 
 @pytest.mark.parametrize('text', [
