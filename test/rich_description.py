@@ -33,7 +33,7 @@ _RPM = (
 )
 #: what tells when and in which order packages were installed, and logs
 _VOLATILE = re.compile(
-    r'image/stash\.json|\.kconfig|dev/.*|var/(log|cache)/(?!scripts$).*|etc/(passwd|shadow|group|gshadow)-'
+    r'image/stash\.json|\.kconfig|dev/.*|var/(log|cache)/(?!scripts$).*|etc/(passwd|shadow|group|gshadow|subuid|subgid)-'
     r'|(usr/lib/sysimage|var/lib)/rpm/rpmdb.*|var/lib/(dnf|zypp)/.*'
     r'|var/lib/(apt|dpkg)/.*|etc/ld\.so\.cache|etc/machine-id|var/lib/systemd/.*'
 )
