@@ -33,7 +33,7 @@ _RPM = (
 )
 #: what tells when and in which order packages were installed, and logs
 _VOLATILE = re.compile(
-    r'image/stash\.json|\.kconfig|dev/.*|var/(log|cache)/(?!scripts$).*|etc/(passwd|shadow|group|gshadow)-'
+    r'image/stash\.json|\.kconfig|dev/.*|var/(log|cache)/(?!scripts$).*|etc/(passwd|shadow|group|gshadow|subuid|subgid)-'
     r'|(usr/lib/sysimage|var/lib)/rpm/rpmdb.*|var/lib/(dnf|zypp)/.*'
     r'|var/lib/(apt|dpkg)/.*|etc/ld\.so\.cache|etc/machine-id|var/lib/systemd/.*'
 )
@@ -52,7 +52,9 @@ def write_rich(
     )
     for path in (where / 'Rich.kiwi', *where.glob('*/*.xml')):
         text = path.read_text()
-        for name, word in {**words, 'MANAGER': manager}.items():
+        for name, word in {
+            **words, 'MANAGER': manager, 'UNINSTALL': _uninstall(manager)
+        }.items():
             text = text.replace(f'@{name}@', word)
         path.write_text(text)
     for name in ('first', 'second'):
@@ -60,13 +62,21 @@ def write_rich(
     return where
 
 
-def write_richer(stash: str, where: Path) -> Path:
+def write_richer(manager: str, stash: str, where: Path) -> Path:
     """Write the extension of a stash of it; return its directory."""
     shutil.copytree(DESCRIPTIONS / 'richer', where)
-    config = where / 'config.xml'
-    config.write_text(config.read_text().replace('@STASH@', stash))
+    for path, word, text in (
+        (where / 'config.xml', '@STASH@', stash),
+        (where / 'components/less.xml', '@UNINSTALL@', _uninstall(manager))
+    ):
+        path.write_text(path.read_text().replace(word, text))
     write_archive(where / 'files/third.tar', 'of-third')
     return where
+
+
+def _uninstall(manager: str) -> str:
+    """Return how packages go; kiwi's apt finds none to be uninstalled in a new root."""
+    return 'delete' if manager == 'apt' else 'uninstall'
 
 
 def _of_rpm(manager: str, repository: Path) -> Dict[str, str]:

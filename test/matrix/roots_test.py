@@ -44,7 +44,7 @@ def test_a_description_of_many_parts(
     check_same(real, root, same)
     richer = build_root(
         storage, real, fast, tmp_path / 'richer', '--description',
-        str(write_richer('rich', tmp_path / 'extension'))
+        str(write_richer(manager, 'rich', tmp_path / 'extension'))
     )
     check_richer(real, root, richer)
     anew = prepare_rich(
