@@ -69,7 +69,7 @@ soak: setup  ## A thousand kills, 500 power cuts, ten minutes of fuzzing
 	@tools/system-packages soak
 	@test/soak/run $(ARGS)
 
-fleet: setup  ## Many roots from one base
+fleet: setup  ## Many images from one base: by a matrix, a loop, kiwi 11's own commands
 	@test/fleet/run $(ARGS)
 
 tutorial: setup  ## The tutorial's own commands, until the machine asks for a login

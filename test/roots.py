@@ -51,11 +51,6 @@ class RealRoot:
         (self.work / 'gnupg').mkdir(mode=0o700, parents=True, exist_ok=True)
         return kiwi_environment(str(self.work))
 
-    @property
-    def options(self) -> Sequence[str]:
-        """Global options for kiwi: no cache is shared with tests beside this one."""
-        return [package_cache()]
-
     def write_description(self, where: Path, *packages: str, name: str = 'real') -> Path:
         """Write the description that made it, with more packages; return its file."""
         write_description(self.manager, where, *packages, name=name)

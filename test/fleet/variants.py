@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Variants of a Debian root: a set of packages and a configuration file each."""
+"""Variants of a Debian root, each a description, and the matrix file of all of them."""
 from __future__ import annotations
 
-import os
-import re
-import shutil
+import json
 import subprocess
 from pathlib import Path
-from typing import List, Sequence
+from typing import Sequence
+
+from apt_sources import AptRepository
+from debian_root import RootPlan, write_description
+from lxml import etree
 
 #: what the variants are for, so to say
 SETS = (
@@ -17,58 +19,65 @@ SETS = (
     ('sqlite3', 'php-cli'), ('nftables', 'iproute2'), ('lvm2',), ('bind9-dnsutils',),
     ('vim-tiny', 'tmux'), ('strace', 'lsof'), ('dnsmasq-base',), ('rsync', 'borgbackup'),
 )
+#: what each is built as: an archive, which every kiwi makes in the same way
+TYPE = 'tbz'
+BASE = 'base'
 
 
-def make_variant(root: str, number: int, cache: Path) -> None:
-    """Install a set into a root and write its configuration file.
+def variant_name(number: int) -> str:
+    """Name a variant, its stash and its description."""
+    return f'variant-{number:02d}'
 
-    :param cache: directory to keep packages in
+
+def write_variant(directory: Path, number: int, repository: AptRepository) -> None:
+    """Write the description of a variant: its packages, and a file of its own.
+
+    It has nothing to be bootstrapped, since kiwi's own stackbuild does that again
+    in a root that has it.
     """
-    archives = [os.path.basename(path) for path in _fetch(root, SETS[number], cache)]
-    os.makedirs(f'{root}/tmp/fleet')
-    for name in archives:
-        shutil.copy(cache / name, f'{root}/tmp/fleet')
-    policy = Path(root, 'usr/sbin/policy-rc.d')
-    policy.write_text('#!/bin/sh\nexit 101\n', encoding='ascii')
-    policy.chmod(0o755)
-    told = subprocess.run(
-        ['chroot', root, 'dpkg', '--install',
-         *(f'/tmp/fleet/{name}' for name in archives)],
-        env={
-            'PATH': '/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL': 'C.UTF-8',
-            'DEBIAN_FRONTEND': 'noninteractive'
-        }, stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    if told.returncode:
-        # a package of the set may want a running system; its files are there
-        print(told.stderr.decode(errors='replace').strip().splitlines()[-1])
-    policy.unlink()
-    shutil.rmtree(f'{root}/tmp/fleet')
-    Path(root, 'etc/fleet.conf').write_text(
+    plan = RootPlan(SETS[number], variant_name(number), (('image', TYPE),))
+    path = Path(write_description(str(directory), plan, repository)) / 'config.xml'
+    document = etree.parse(str(path))
+    for section in document.findall('packages'):
+        if section.get('type') == 'bootstrap':
+            section.getparent().remove(section)
+    for setting in document.iter('containerconfig'):
+        setting.getparent().remove(setting)
+    document.write(str(path))
+    etc = directory / 'root/etc'
+    etc.mkdir(parents=True)
+    (etc / 'fleet.conf').write_text(
         f'role = variant {number}\npackages = {" ".join(SETS[number])}\n', encoding='ascii'
     )
 
 
-def _fetch(root: str, names: Sequence[str], cache: Path) -> List[str]:
-    """Download what a set needs over and above a root; by this machine's apt."""
-    (cache / 'partial').mkdir(parents=True, exist_ok=True)
-    options = [
-        '-o', f'Dir::State::status={root}/var/lib/dpkg/status',
-        '-o', f'Dir::Cache::archives={cache}', '-o', 'APT::Sandbox::User=root',
-        '-o', 'APT::Install-Recommends=false', '-o', 'Debug::NoLocking=true',
-        '-y', '-q'
-    ]
-    # in the order of installation
-    planned = subprocess.run(
-        ['apt-get', *options, '--simulate', 'install', *names],
-        capture_output=True, check=True, text=True
-    ).stdout
-    subprocess.run(
-        ['apt-get', *options, '--download-only', 'install', *names],
-        capture_output=True, check=True, stdin=subprocess.DEVNULL
-    )
-    wanted = re.findall(r'^Inst (\S+) (?:\[\S+\] )?\((\S+)', planned, re.MULTILINE)
-    return [
-        str(path) for name, version in wanted
-        for path in cache.glob(f'{name}_{version.replace(":", "%3a")}_*.deb')
-    ]
+def write_matrix(path: Path, count: int, registry: str, options: Sequence[str]) -> None:
+    """Write the one file that all variants are built by, descriptions beside it.
+
+    :param registry: host and prefix that each is pushed to
+    :param options: further options of each cell, as "--name=value"
+    """
+    more = dict(word[2:].split('=', 1) for word in options)
+    path.write_text(json.dumps({
+        'target-dir': 'out',
+        'defaults': {
+            'stash': BASE, 'description': '${role}', 'stash-as': '${role}',
+            'export': f'docker://{registry}/${{role}}', **more
+        },
+        'axes': {'role': [variant_name(number) for number in range(count)]}
+    }, indent=2), encoding='ascii')
+
+
+def fetch_packages(root: str, count: int, archives: Path) -> None:
+    """Download what the first variants need over and above a root, by this machine's apt.
+
+    :param archives: where kiwi's own apt looks for packages in its cache
+    """
+    (archives / 'partial').mkdir(parents=True, exist_ok=True)
+    for names in SETS[:count]:
+        subprocess.run([
+            'apt-get', '-o', f'Dir::State::status={root}/var/lib/dpkg/status',
+            '-o', f'Dir::Cache::archives={archives}', '-o', 'APT::Sandbox::User=root',
+            '-o', 'APT::Install-Recommends=false', '-o', 'Debug::NoLocking=true',
+            '-y', '-q', '--download-only', 'install', *names
+        ], capture_output=True, check=True, stdin=subprocess.DEVNULL)
