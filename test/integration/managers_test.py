@@ -92,7 +92,7 @@ def test_extension(
         '--overlay', '--stash-as=over'
     )
     assert 'the root tree is copied' not in said and not mounts_below(target)
-    assert list(target.glob('*.tar.*')), 'kiwi has built the image of it'
+    assert list(target.glob('*.oci.tar')), 'kiwi has built the image of it'
     assert storage.stash('over')['layers'] == 2
     root = storage.mount('localhost/over')
     assert (root / 'etc/motd').read_text() == 'edited\n'
