@@ -125,7 +125,7 @@ def test_extension(
         assert [cell['state'] for cell in told] == [state], log
         assert 'the root tree is copied' not in log
     assert not mounts_below(tmp_path / 'out')
-    assert list((tmp_path / 'out/built').glob('*.tar.*')), 'kiwi has built the image of it'
+    assert list((tmp_path / 'out/built').glob('*.oci.tar')), 'kiwi has built the image of it'
     assert storage.stash('built')['layers'] == 2
     root = storage.mount('localhost/built')
     assert (root / 'etc/motd').read_text() == 'edited\n'

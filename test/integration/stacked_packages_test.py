@@ -84,12 +84,12 @@ def test_one_data_base_knows_all(
     storage.unmount('both')
     # nor does it have to be copied
     said = storage.kiwi(
-        *words[:-1], str(tmp_path / 'over'), '--merge-packages', '--overlay', '--root-only',
-        '--stash-as=over'
+        *words[:-1], str(tmp_path / 'over'), '--merge-packages', '--overlay', '--root-only'
     ).stdout
     assert 'Entered into' in said and 'is copied' not in said
-    assert packages_of(storage.mount('over')) == ['libbase-1', 'mail-1', 'web-1']
-    storage.unmount('over')
+    storage.kiwi('stackbuild', '--mount', str(tmp_path / 'over'))
+    assert packages_of(image_root(tmp_path / 'over')) == ['libbase-1', 'mail-1', 'web-1']
+    storage.kiwi('stackbuild', '--unmount', str(tmp_path / 'over'))
 
 
 def test_what_packages_have_beside_files(
