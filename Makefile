@@ -9,7 +9,10 @@ ARGS ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-export KIWI PYTHON
+# tests wait for disks and tools: one process more than there are cores
+PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell expr $$(nproc) + 1)
+
+export KIWI PYTHON PYTEST_XDIST_AUTO_NUM_WORKERS
 
 TOX = .venv/bin/tox run -qq
 # pytest may be given nothing: tox then takes its default
