@@ -37,10 +37,11 @@ IMPORT, PACKAGE, PACK, STASH, EXPORT, REST = STEPS = (
 )
 FIRST, NEXT = 'first variant', 'next variant'
 BASE, _NAME = 'benchtree', 'benchvariant'
-#: how the root comes to where it is built: file system, words for stackbuild
+#: how the root comes to where it is built: file system, words for our stackbuild
 WAYS: Dict[str, Tuple[str, Tuple[str, ...]]] = {
     'copy': ('ext4', ()),
     'clone': ('xfs', ()),
+    'overlay': ('ext4', ('--overlay',)),
 }
 #: a small package that the trees do not have, one for each variant
 PACKAGES = {FIRST: 'hello', NEXT: 'bsdgames'}
@@ -188,7 +189,8 @@ def _build(site: Site, way: str, which: str, target: str) -> Reading:
             f'{site.place}/bin/python', '-c', _TIMED, f'--config={box.path}/kiwi.yml',
             f'--shared-cache-dir={_packages(site.party)}', 'system', 'stackbuild',
             f'--stash={BASE}', f'--target-dir={target}',
-            f'--description={description}', *WAYS[way][1]
+            f'--description={description}',
+            *(WAYS[way][1] if site.party is OURS_ON_11 else ())
         ]), box.temporary, {**proxy_environment(), **box.environment, 'GNUPGHOME': home})
     finally:
         stop_agent(home)
