@@ -27,7 +27,9 @@ from kiwi_stackbuild_plugin.stash.stash import StashRequest
 #: kiwi leaves temporary files open, they go when nobody has them any more
 pytestmark = pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_:ResourceWarning')
 ONE = '1' * 64
-EXTENSION = '<image stashed="small:v1" name="bigger"/>'
+EXTENSION = '''<image stashed="small:v1" name="bigger">
+  <repository type="apt-deb"><source path="file:///srv"/></repository>
+</image>'''
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,14 @@ def test_archive_and_checksum_are_written(
     root = make_root(tmp_path / 'root')
     restore_import(space, DERIVED, str(root))
     archive = root / 'image/imported_root'
-    assert archive.read_text() == (
-        f'containers-storage:@{image_id} oci-archive:{archive}:base_layer'
-    )
+    with tarfile.open(archive) as opened:
+        members = {name: opened.extractfile(name) for name in opened.getnames()}
+        index, = json.load(members['index.json'])['manifests']
+        manifest = json.load(members[f'blobs/sha256/{index["digest"][7:]}'])
+        config = json.load(members[f'blobs/sha256/{manifest["config"]["digest"][7:]}'])
+    assert config['rootfs']['diff_ids'] == list(LAYERS[:1])
+    copied = stored.calls('skopeo', 'copy')[-1]
+    assert f' containers-storage:@{image_id} oci:' in copied and copied.endswith(':base_layer')
     # kiwi up to 10.2 makes an MD5 sum
     checksum, = (root / 'image').glob('imported_root.*')
     assert checksum.read_text().split()[0] == hashlib.new(
