@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
 import pytest
-from runtime_config import write_fast_config
 from storages import Storage
 from trees import make_root
 
@@ -25,11 +24,6 @@ DESCRIPTION = '''<image schemaversion="7.4" name="derived">
   <packages type="image"/>
 </image>'''
 EXTENSION = '<image stashed="derived" name="extended"/>'
-
-
-@pytest.fixture
-def fast(tmp_path: Path) -> List[str]:
-    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml'))]
 
 
 @pytest.fixture

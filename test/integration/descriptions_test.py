@@ -11,7 +11,6 @@ from typing import List, Set, Tuple
 import pytest
 from apt_sources import MirrorUnavailable, find_repository
 from debian_root import RootPlan, kiwi_environment, write_description
-from runtime_config import write_fast_config
 from storages import KIWI, Storage
 from trees import describe
 
@@ -34,11 +33,6 @@ DESCRIPTION = f'''<image schemaversion="7.4" name="both">
   <repository type="apt-deb"><source path="{NOWHERE}"/></repository>
   <packages type="image"/>
 </image>'''
-
-
-@pytest.fixture
-def fast(tmp_path: Path) -> List[str]:
-    return ['--config', str(write_fast_config(tmp_path / 'kiwi.yml'))]
 
 
 def offline(storage: Storage, *words: str) -> str:

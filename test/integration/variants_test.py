@@ -11,6 +11,7 @@ from typing import Dict, List
 import pytest
 from debian_root import kiwi_environment
 from documents import REPOSITORY, page_script
+from roots import package_cache
 from runtime_config import write_fast_config
 from storages import KIWI, Storage
 
@@ -30,7 +31,7 @@ def reader(storage: Storage, tmp_path: Path) -> Dict[str, str]:
     config = write_fast_config(work / 'kiwi.yml')
     (work / 'bin/kiwi-ng').write_text(
         f'#!/bin/sh\nexec {KIWI} --temp-dir={storage.temp_dir} '
-        f'--config={config} "$@"\n'
+        f'{package_cache()} --config={config} "$@"\n'
     )
     (work / 'bin/kiwi-ng').chmod(0o755)
     return {
