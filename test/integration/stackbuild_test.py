@@ -157,7 +157,10 @@ def test_container_with_image_as_a_link_is_refused(
     storage.run('podman', 'import', str(archive), 'localhost/evil')
     description = tmp_path / 'description'
     description.mkdir()
-    shutil.copy(make_root(tmp_path / 'r') / 'image/config.xml', description)
+    text = (make_root(tmp_path / 'r') / 'image/config.xml').read_text()
+    (description / 'config.xml').write_text(text.replace('</image>', (
+        '<repository type="apt-deb"><source path="file:///srv"/></repository></image>'
+    )))
     for words in ([], ['--description', str(description)]):
         result = storage.kiwi(
             'stackbuild', '--stash', 'evil', '--target-dir', str(tmp_path / 'out'),
