@@ -4,44 +4,72 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Dict, FrozenSet, Iterator, List
+from typing import Dict, FrozenSet, Iterator, List, NamedTuple
 
 _LINKS = ('root', 'cwd', 'exe')
+
+
+class Mount(NamedTuple):
+    """A line of /proc/self/mountinfo; proc(5) has the fields.
+
+    device: major:minor
+    root: directory of the file system that is at the point
+    options: of the file system, in its own words; see unescape
+    """
+
+    mount_id: bytes
+    parent: bytes
+    device: bytes
+    root: bytes
+    point: bytes
+    kind: bytes
+    options: bytes
 
 
 def mount_points(directory: str) -> List[bytes]:
     """Return all mount points at a directory and below it, the newest last.
 
-    A point is told as often as something is mounted there. Source: proc(5),
-    /proc/self/mountinfo, field 5.
+    A point is told as often as something is mounted there.
     """
     top = os.fsencode(os.path.realpath(directory)).rstrip(b'/')
-    return [fields[4] for fields in _mountinfo() if _is_within(fields[4], top)]
+    return [mount.point for mount in read_mounts() if _is_within(mount.point, top)]
 
 
-def _mountinfo() -> Iterator[List[bytes]]:
-    """Yield the fields of each mount up to its point, the newest last."""
+def read_mounts() -> Iterator[Mount]:
+    """Yield what is mounted, the newest last."""
     with open('/proc/self/mountinfo', 'rb') as mountinfo:
         for line in mountinfo:
-            yield [
-                re.sub(rb'\\([0-7]{3})', lambda match: bytes([int(match[1], 8)]), field)
-                for field in line.split(b' ')[:5]
-            ]
+            place, _, system = line.rstrip(b'\n').partition(b' - ')
+            number, parent, device, root, point = map(unescape, place.split(b' ')[:5])
+            kind, _, rest = system.partition(b' ')
+            yield Mount(number, parent, device, root, point, kind, rest.partition(b' ')[2])
+
+
+def unescape(word: bytes) -> bytes:
+    """Return a word of mountinfo as it was before the kernel escaped it."""
+    return re.sub(rb'\\([0-7]{3})', lambda match: bytes([int(match[1], 8)]), word)
+
+
+def mounted_on(path: str) -> Mount:
+    """Return the mount that a path is in."""
+    real = os.fsencode(os.path.realpath(path))
+    inside = (mount for mount in read_mounts() if _is_within(real, mount.point.rstrip(b'/')))
+    # of those at one point the newest
+    return max(enumerate(inside), key=lambda pair: (len(pair[1].point), pair[0]))[1]
 
 
 def is_mounted_on_itself(directory: str) -> bool:
-    """Tell whether a directory is where it is also mounted from: mount --bind x x.
-
-    Source: proc(5), fields 1 to 5: ID, parent, device, root in the file system, point.
-    """
+    """Tell whether a directory is where it is also mounted from: mount --bind x x."""
     top = os.fsencode(os.path.realpath(directory))
-    mounts: Dict[bytes, List[bytes]] = {fields[0]: fields for fields in _mountinfo()}
-    here = [fields for fields in mounts.values() if fields[4] == top]
-    parent = mounts.get(here[-1][1]) if here else None
+    mounts: Dict[bytes, Mount] = {mount.mount_id: mount for mount in read_mounts()}
+    here = [mount for mount in mounts.values() if mount.point == top]
+    parent = mounts.get(here[-1].parent) if here else None
     if parent is None:
         return False
-    below = top[len(parent[4].rstrip(b'/')):]
-    return here[-1][2:4] == [parent[2], (parent[3].rstrip(b'/') + below) or b'/']
+    below = top[len(parent.point.rstrip(b'/')):]
+    return (here[-1].device, here[-1].root) == (
+        parent.device, (parent.root.rstrip(b'/') + below) or b'/'
+    )
 
 
 def find_mounts(root: str) -> FrozenSet[bytes]:

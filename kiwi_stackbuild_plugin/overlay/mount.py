@@ -7,6 +7,7 @@ import re
 from typing import List, Optional, Tuple
 
 from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.host.mounts import mounted_on
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
 
@@ -46,7 +47,7 @@ def reason_against(info: ImageInfo, target: str) -> str:
         same = all(os.fstat(fd).st_dev == os.stat(target).st_dev for fd in layers)
     if not same:
         return 'storage and target are on different file systems'
-    if _kind_of(target) == 'overlay':
+    if mounted_on(target).kind == b'overlay':
         return 'the target is on an overlay itself'
     if os.path.exists('/sys/fs/selinux/enforce'):
         return 'SELinux labels would copy all of it up'
@@ -90,16 +91,3 @@ def _read(path: str) -> Optional[str]:
     except (OSError, ValueError):
         return None
     return name if _LINK.fullmatch(name) else None
-
-
-def _kind_of(path: str) -> str:
-    """Return the kind of the file system that a path is on; proc(5), mountinfo."""
-    real, best, kind = os.path.realpath(path), '', ''
-    with open('/proc/self/mountinfo', encoding='utf-8', errors='surrogateescape') as mounts:
-        for line in mounts:
-            words = line.split(' ')
-            point = words[4]
-            inside = point == '/' or f'{real}/'.startswith(f'{point}/')
-            if inside and len(point) >= len(best):
-                best, kind = point, words[words.index('-') + 1]
-    return kind

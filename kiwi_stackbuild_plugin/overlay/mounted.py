@@ -7,6 +7,7 @@ import re
 from contextlib import contextmanager
 from typing import Dict, Iterator, List, Optional
 
+from kiwi_stackbuild_plugin.host.mounts import read_mounts, unescape
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.overlay.place import upper_of
 from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
@@ -37,29 +38,22 @@ def opened_layers(root: str, root_fd: int, info: ImageInfo) -> Iterator[List[int
 
 
 def _options(device: int) -> Dict[str, str]:
-    """Return the options of the overlay mount of a device; proc(5), mountinfo.
+    """Return the options of the overlay mount of a device.
 
     :returns: nothing where there is none, or it has one that is not known here
     """
-    number = f'{os.major(device)}:{os.minor(device)}'
-    with open('/proc/self/mountinfo', encoding='utf-8', errors='surrogateescape') as mounts:
-        for line in mounts:
-            words = line.rstrip('\n').split(' ')
-            kind, _, text = words[words.index('-') + 1:][:3]
-            if words[2] != number or kind != 'overlay':
-                continue
-            options = [_plain(word) for word in text.split(',')]
-            own = dict(
-                word.split('=', 1) for word in options
-                if word.startswith(('lowerdir=', 'upperdir=', 'workdir='))
-            )
-            known = sum(_KNOWN.fullmatch(word) is not None for word in options)
-            return own if len(own) + known == len(options) else {}
+    number = b'%d:%d' % (os.major(device), os.minor(device))
+    for mount in read_mounts():
+        if mount.device != number or mount.kind != b'overlay':
+            continue
+        options = [os.fsdecode(unescape(word)) for word in mount.options.split(b',')]
+        own = dict(
+            word.split('=', 1) for word in options
+            if word.startswith(('lowerdir=', 'upperdir=', 'workdir='))
+        )
+        known = sum(_KNOWN.fullmatch(word) is not None for word in options)
+        return own if len(own) + known == len(options) else {}
     return {}
-
-
-def _plain(word: str) -> str:
-    return re.sub(r'\\([0-7]{3})', lambda match: chr(int(match[1], 8)), word)
 
 
 def _shared(options: Dict[str, str], info: ImageInfo) -> Optional[int]:
