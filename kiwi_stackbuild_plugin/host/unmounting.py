@@ -8,9 +8,11 @@ from typing import List, Set
 
 from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import printable_path
-from kiwi_stackbuild_plugin.host.mounts import mount_points
+from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
 
 log = logging.getLogger('kiwi')
+
+_SHOWN = 10
 
 
 def take_back_mounts(directory: str, level: int = logging.INFO) -> List[bytes]:
@@ -29,3 +31,9 @@ def take_back_mounts(directory: str, level: int = logging.INFO) -> List[bytes]:
             run_command(['umount', '--', os.fsdecode(point)], check=False)
         before, points = len(points), mount_points(directory)
     return points
+
+
+def in_use_by(directory: str) -> str:
+    """Return what a message says of who keeps a directory busy; '' if nobody does."""
+    holders = processes_in(directory)
+    return f', in use by process {", ".join(holders[:_SHOWN])}' if holders else ''

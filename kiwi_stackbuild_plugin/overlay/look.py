@@ -7,15 +7,13 @@ import os
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid
 from kiwi_stackbuild_plugin.host.locks import locked
-from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
+from kiwi_stackbuild_plugin.host.mounts import mount_points
 from kiwi_stackbuild_plugin.host.signals import clean_exit
-from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
+from kiwi_stackbuild_plugin.host.unmounting import in_use_by, take_back_mounts
 from kiwi_stackbuild_plugin.overlay.root import (
     forget_passing, is_overlay, mount_locked, mount_root
 )
 from kiwi_stackbuild_plugin.storage.local import require_storage_tools
-
-_SHOWN = 10
 
 
 @clean_exit()
@@ -45,10 +43,9 @@ def hide_root(path: str) -> None:
         points = take_back_mounts(root, logging.DEBUG)
         forget_passing(root)
         if points:
-            holders = ', '.join(processes_in(root)[:_SHOWN])
             raise KiwiStashRootInvalid(
                 f'--unmount {path!r}: {os.fsdecode(points[-1])!r} stays mounted'
-                + (f', in use by process {holders}' if holders else ''),
+                + in_use_by(root),
                 'end what works there, then try again'
             )
 

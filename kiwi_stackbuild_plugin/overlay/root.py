@@ -10,8 +10,8 @@ from typing import ContextManager, Iterator, Optional
 
 from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid, printable_path
 from kiwi_stackbuild_plugin.host.locks import locked
-from kiwi_stackbuild_plugin.host.mounts import mount_points, processes_in
-from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
+from kiwi_stackbuild_plugin.host.mounts import mount_points
+from kiwi_stackbuild_plugin.host.unmounting import in_use_by, take_back_mounts
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.overlay.hold import held_image, hold_name
 from kiwi_stackbuild_plugin.overlay.links import copy_up_links
@@ -27,7 +27,6 @@ log = logging.getLogger('kiwi')
 _SELINUX = b'etc/selinux/config'
 #: attributes that the kernel keeps to itself in an overlay
 _MARKS = ('trusted.overlay.', 'user.overlay.')
-_SHOWN = 10
 
 
 def is_possible(info: ImageInfo, base: str, directory: str) -> bool:
@@ -111,11 +110,7 @@ def unmount_root(root: str) -> None:
     """Take back all mounts at a root; name what keeps one busy."""
     points = take_back_mounts(root, logging.DEBUG)
     if points:
-        holders = processes_in(root)
-        log.warning(
-            '%s stays mounted%s', printable_path(points[-1]),
-            f', in use by process {", ".join(holders[:_SHOWN])}' if holders else ''
-        )
+        log.warning('%s stays mounted%s', printable_path(points[-1]), in_use_by(root))
 
 
 def is_overlay(root: str) -> bool:

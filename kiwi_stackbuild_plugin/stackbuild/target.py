@@ -13,7 +13,7 @@ from kiwi_stackbuild_plugin.host.command import remove_tree, run_command
 from kiwi_stackbuild_plugin.host.durable import replace, sync_directory
 from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid
 from kiwi_stackbuild_plugin.host.mounts import is_mounted_on_itself, processes_in
-from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
+from kiwi_stackbuild_plugin.host.unmounting import in_use_by, take_back_mounts
 from kiwi_stackbuild_plugin.inputs.record import forget_record, read_record
 from kiwi_stackbuild_plugin.overlay.place import overlay_of
 
@@ -145,10 +145,8 @@ def _take_back_mounts(target: Target) -> None:
     log.info('Removing the unfinished %s', target.image_root)
     points = take_back_mounts(target.image_root)
     if points:
-        holders = processes_in(target.image_root)
         raise KiwiStashTargetInvalid(
-            f'{os.fsdecode(points[-1])!r} is still mounted'
-            + (f', in use by process {", ".join(holders[:_SHOWN])}' if holders else ''),
+            f'{os.fsdecode(points[-1])!r} is still mounted{in_use_by(target.image_root)}',
             'unmount it, then try again'
         )
     if is_mounted_on_itself(_SHARED) and os.path.realpath(
