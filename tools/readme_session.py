@@ -38,6 +38,11 @@ _UNTIL = re.compile(r'kiwi takes over')
 _WIDTH = 120
 
 
+def _cut(line: str) -> str:
+    """Cut a line behind a word: half a word is a wrong one for the spelling checker."""
+    return f'{line[:_WIDTH - 3].rpartition(" ")[0]} ...'
+
+
 def record(work: str) -> List[str]:
     """Run the commands in a directory that has a root tree, return the lines."""
     lines: List[str] = []
@@ -71,7 +76,7 @@ def shown(told: str, work: str) -> List[str]:
             continue
         if 'Reading runtime config file' in line:
             continue
-        lines.append(line if len(line) <= _WIDTH else f'{line[:_WIDTH - 3]}...')
+        lines.append(line if len(line) <= _WIDTH else _cut(line))
         if _UNTIL.search(line):
             break
     while lines and not lines[-1]:
