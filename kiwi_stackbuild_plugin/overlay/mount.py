@@ -11,6 +11,8 @@ from kiwi_stackbuild_plugin.host.mounts import mounted_on
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
 
+#: attributes that the kernel keeps to itself in an overlay
+MARKS = ('trusted.overlay.', 'user.overlay.')
 #: whatever storage.conf or the kernel's defaults say: what is in the upper
 #: directory then needs no other mark than whiteouts and opaque directories
 _OPTIONS = 'index=off,metacopy=off,redirect_dir=off,xino=auto'

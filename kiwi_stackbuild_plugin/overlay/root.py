@@ -15,7 +15,7 @@ from kiwi_stackbuild_plugin.host.unmounting import in_use_by, take_back_mounts
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.overlay.hold import held_image, hold_name
 from kiwi_stackbuild_plugin.overlay.links import copy_up_links
-from kiwi_stackbuild_plugin.overlay.mount import mount_overlay, reason_against
+from kiwi_stackbuild_plugin.overlay.mount import MARKS, mount_overlay, reason_against
 from kiwi_stackbuild_plugin.overlay.place import (
     overlay_of, passing_of, upper_of, work_of
 )
@@ -25,8 +25,6 @@ from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 log = logging.getLogger('kiwi')
 
 _SELINUX = b'etc/selinux/config'
-#: attributes that the kernel keeps to itself in an overlay
-_MARKS = ('trusted.overlay.', 'user.overlay.')
 
 
 def is_possible(info: ImageInfo, base: str, directory: str) -> bool:
@@ -37,7 +35,7 @@ def is_possible(info: ImageInfo, base: str, directory: str) -> bool:
     """
     reason = reason_against(info, directory)
     if not reason and any(
-        key.startswith(_MARKS) for extra in extras_of(info).values() for key, _ in extra.xattrs
+        key.startswith(MARKS) for extra in extras_of(info).values() for key, _ in extra.xattrs
     ):
         reason = 'the tree itself has marks of overlays, which a mount would hide'
     if not reason and _has_selinux(base):

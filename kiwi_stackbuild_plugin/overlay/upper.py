@@ -15,13 +15,13 @@ from collections import Counter
 from contextlib import closing
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
+from kiwi_stackbuild_plugin.overlay.mount import MARKS
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.layered import Unreadable
 from kiwi_stackbuild_plugin.tree.opening import open_below
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, TreeReader, is_excluded
 
 _OPAQUE = 'trusted.overlay.opaque'
-_MARKS = ('trusted.overlay.', 'user.overlay.')
 #: marks that mean nothing for what is in the tree
 _HARMLESS = {f'trusted.overlay.{name}' for name in ('origin', 'impure', 'uuid', 'upper')}
 #: what is deeper down is left to the scan
@@ -158,5 +158,5 @@ def _check_files(fd: int, path: bytes, names: Iterable[bytes]) -> None:
 
 def _check_keys(keys: Set[str], path: bytes) -> None:
     for key in sorted(keys - _HARMLESS):
-        if key.startswith(_MARKS):
+        if key.startswith(MARKS):
             raise Unreadable(f'{os.fsdecode(path)!r}: {key}')

@@ -137,11 +137,16 @@ def _export(name: str, info: ImageInfo, text: str, how: Copying) -> None:
         _sync_layout(rest)
     else:
         _warn_of_no_room(text, how)
-        if transport == 'oci':
-            copy_packed(how.space, info.image_id, text)
-        else:
-            push_image(info.image_id, text, how.access)
+        _copy(info, text, text, how)
         _sync_layout(rest)
+
+
+def _copy(info: ImageInfo, destination: str, shown: str, how: Copying) -> None:
+    """Copy to a file or a directory, with packed layers where that form has such."""
+    if destination.startswith(('oci:', 'oci-archive:')):
+        copy_packed(how.space, info.image_id, destination, shown)
+    else:
+        push_image(info.image_id, destination, how.access, shown)
 
 
 def _export_to_registry(info: ImageInfo, target: str, how: Copying) -> None:
@@ -210,11 +215,9 @@ def _export_archive(
             pack_layout(layout, made)
         else:
             _warn_of_no_room(f'{transport}:{rest}', how)
-            target = f'{transport}:{made}{colon}{reference}', f'{transport}:{rest}'
-            if transport == 'oci-archive':
-                copy_packed(how.space, info.image_id, *target)
-            else:
-                push_image(info.image_id, target[0], how.access, target[1])
+            _copy(
+                info, f'{transport}:{made}{colon}{reference}', f'{transport}:{rest}', how
+            )
         replace(made, path)
 
 

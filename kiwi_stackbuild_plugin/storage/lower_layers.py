@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import List, Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
 from kiwi_stackbuild_plugin.host.command import run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
@@ -35,11 +35,7 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     config['history'] = _history_of(history, count)
     # an image of its own: another run takes its own away when it ends
     config['author'] = f'kiwi-stackbuild {os.path.basename(space.path)}'
-    layout = os.path.join(space.path, f'chain-{image.image_id[:12]}-{count}')
-    make_layout(layout)
-    image_id = write_layout(layout, config, layers, None, {})
-    local.import_image(space, f'oci:{layout}:{REFERENCE}', image_id)
-    return image_id
+    return _store(space, f'chain-{image.image_id[:12]}-{count}', config, layers)
 
 
 def store_copy(space: Workspace, image: ImageInfo, author: str) -> str:
@@ -52,11 +48,7 @@ def store_copy(space: Workspace, image: ImageInfo, author: str) -> str:
     config['config'] = {'Cmd': ['/bin/true']}
     # an image of its own
     config['author'] = author
-    layout = os.path.join(space.path, f'copy-{image.image_id[:12]}')
-    make_layout(layout)
-    image_id = write_layout(layout, config, layers, None, {})
-    local.import_image(space, f'oci:{layout}:{REFERENCE}', image_id)
-    return image_id
+    return _store(space, f'copy-{image.image_id[:12]}', config, layers)
 
 
 def make_container(name: str, image: str) -> None:
@@ -79,12 +71,23 @@ def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
             f'({image_id[:12]}) that is not stored, and has not its layers',
             'build it again with the description and its derived_from'
         )
-    layout = os.path.join(space.path, f'imported-{image_id[:12]}')
-    make_layout(layout)
     layers = stored_layers(
         read_manifest(info.image_id)['layers'], {'rootfs': {'diff_ids': wanted}}
     )
-    write_layout(layout, config, layers, None, {})
+    return _store(space, f'imported-{image_id[:12]}', config, layers)
+
+
+def _store(
+    space: Workspace, name: str, config: Union[Document, bytes], layers: List[Document]
+) -> str:
+    """Bring an image of layers that the storage has into it, without a name.
+
+    :param name: of the layout in the workspace
+    :returns: image ID
+    """
+    layout = os.path.join(space.path, name)
+    make_layout(layout)
+    image_id = write_layout(layout, config, layers, None, {})
     local.import_image(space, f'oci:{layout}:{REFERENCE}', image_id)
     return image_id
 

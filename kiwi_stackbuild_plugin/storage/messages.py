@@ -7,8 +7,8 @@ from typing import Tuple
 
 from kiwi_stackbuild_plugin.host.command import last_line
 
-#: user and password in a URL, and the query, where object stores have keys
-#: all up to the end of an address, each once: what looks back takes no more time
+#: all up to the end of an address, each once: what looks back takes no more time.
+#: In it are user and password, and the query, where object stores have keys
 _ADDRESS = re.compile(r'(?<=://)[^\s"]+')
 _LOGIN_END = re.compile('@(?!sha256:)')
 #: characters of a reason that are looked at for a hint

@@ -20,8 +20,7 @@ from kiwi_stackbuild_plugin.host.durable import sync_filesystem
 from kiwi_stackbuild_plugin.host.errors import KiwiStashImageNotFound, KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_architecture
-from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout
-from kiwi_stackbuild_plugin.image.layout import write_layout
+from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout, write_layout
 from kiwi_stackbuild_plugin.storage.access import NOT_SIGNED, Access, Signing
 from kiwi_stackbuild_plugin.storage.documents import packed_layout, write_archive
 from kiwi_stackbuild_plugin.storage.local import (
