@@ -173,6 +173,23 @@ def container_labels(target: Path) -> Any:
         return blob(blob(load('index.json')['manifests'][0])['config'])['config']['Labels']
 
 
+def check_builds(
+    storage: Storage, real: RealRoot, fast: List[str], tmp_path: Path, description: Path
+) -> Path:
+    """Build the same description on its stash, then an extension; return the root of that."""
+    same = build_root(
+        storage, real, fast, tmp_path / 'same', '--stash', 'rich',
+        '--description', str(description), profile=PROFILE
+    )
+    check_same(real, real.path, same)
+    richer = build_root(
+        storage, real, fast, tmp_path / 'richer', '--description',
+        str(write_richer(real.manager, 'rich', tmp_path / 'extension'))
+    )
+    check_richer(real, real.path, richer)
+    return richer
+
+
 def check_same(real: RealRoot, root: Path, same: Path) -> None:
     """See that a root is the first one, with what kiwi does again done twice."""
     assert differences(root, same) == [LOG]

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import List
 
 from rich_description import (
-    LOG, PROFILE, PROFILES, build_root, check_richer, check_same, container_labels,
-    differences, prepare_rich, write_rich, write_richer
+    LOG, PROFILES, check_builds, container_labels, differences, prepare_rich, write_rich
 )
 from roots import RealRoot
 from storages import KIWI, Storage, image_root
@@ -34,13 +33,4 @@ def test_a_description_of_many_parts(
     assert found['org.opencontainers.image.vendor'] == 'Stack & Sons'
     assert found['name'] == 'rich' and 'commented' not in found
 
-    same = build_root(
-        storage, real, fast, tmp_path / 'same', '--stash', 'rich',
-        '--description', str(description), profile=PROFILE
-    )
-    check_same(real, root, same)
-    richer = build_root(
-        storage, real, fast, tmp_path / 'richer', '--description',
-        str(write_richer('dnf4', 'rich', tmp_path / 'extension'))
-    )
-    check_richer(real, root, richer)
+    check_builds(storage, real, fast, tmp_path, description)

@@ -15,8 +15,7 @@ import pacman_root
 import pytest
 import rpm_root
 from rich_description import (
-    LOG, PROFILE, build_root, check_richer, check_same, differences, prepare_rich,
-    write_rich, write_richer
+    LOG, build_root, check_builds, check_same, differences, prepare_rich, write_rich
 )
 from roots import MANAGERS, RealRoot, copy_root
 from rpm_repository import Distribution, cached_repository
@@ -37,16 +36,7 @@ def test_a_description_of_many_parts(
     description = write_rich(manager, tmp_path / 'rich')
     root = prepare_rich(storage, real, fast, description)
     storage.kiwi('stash', '--root', str(root))
-    same = build_root(
-        storage, real, fast, tmp_path / 'same', '--stash', 'rich',
-        '--description', str(description), profile=PROFILE
-    )
-    check_same(real, root, same)
-    richer = build_root(
-        storage, real, fast, tmp_path / 'richer', '--description',
-        str(write_richer(manager, 'rich', tmp_path / 'extension'))
-    )
-    check_richer(real, root, richer)
+    richer = check_builds(storage, real, fast, tmp_path, description)
     anew = prepare_rich(
         storage, RealRoot(manager, tmp_path / 'anew', tmp_path / 'work'), fast,
         tmp_path / 'richer/build/description'
