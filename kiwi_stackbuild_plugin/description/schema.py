@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The grammar of extension descriptions: kiwi's own, but for the root element."""
+"""Kiwi's schema: the grammar of extensions that follows from it, and its rules."""
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 from functools import cache
 from pathlib import Path
 from typing import Any, Dict, Iterator, NamedTuple, Set
 
 from kiwi.defaults import Defaults
-from lxml import etree
+from lxml import etree, isoschematron
+
+from kiwi_stackbuild_plugin.host.durable import replace
+from kiwi_stackbuild_plugin.image.cache import is_private, made_place
+
+log = logging.getLogger('kiwi')
 
 _URI = 'http://relaxng.org/ns/structure/1.0'
 RNG = f'{{{_URI}}}'
@@ -17,6 +24,10 @@ _GRAMMAR = 'extension.rng'
 #: what kiwi's image element has and that of an extension has not
 _NOT_EXTENDED = ('k.image.attlist', 'k.profiles')
 _NOT_REQUIRED = (f'{RNG}optional', f'{RNG}choice', f'{RNG}zeroOrMore')
+
+
+#: of the cache, and files in it: one for each version of kiwi that is in use
+_RULES, _RULES_KEPT = 'rules', 4
 
 
 class Content(NamedTuple):
@@ -94,6 +105,49 @@ def element_names() -> Iterator[str]:
     for node in kiwi_schema().iter(f'{RNG}element'):
         if node.get('name'):
             yield node.get('name')
+
+
+def expanded_rules(schema: Any) -> Any:
+    """Return the Schematron rules of a schema, all abstract patterns filled in.
+
+    To do that is nine tenths of the time it takes to read them (ISO/IEC 19757-3,
+    6.3), so it is kept: in a cache of this user, by what the rules are.
+    """
+    rules = isoschematron.iso_dsdl_include(isoschematron.extract_rng(schema))
+    place = made_place(_RULES)
+    name = hashlib.sha256(
+        etree.tostring(rules, method='c14n') + repr(etree.LIBXSLT_VERSION).encode()
+    ).hexdigest()
+    path = os.path.join(place, name)
+    expanded = _kept_rules(path) if place else None
+    if expanded is None:
+        expanded = isoschematron.iso_abstract_expand(rules)
+        if place:
+            _keep_rules(expanded, place, name)
+    return expanded
+
+
+def _kept_rules(path: str) -> Any:
+    try:
+        with open(path, 'rb') as source:
+            if is_private(os.fstat(source.fileno())):
+                return etree.parse(source)
+    except (OSError, etree.XMLSyntaxError):
+        pass
+    return None
+
+
+def _keep_rules(expanded: Any, place: str, name: str) -> None:
+    """Write rules down; a disk that is full costs the cache, and nothing else."""
+    new = os.path.join(place, f'.{name}.{os.getpid()}')
+    try:
+        expanded.write(new)
+        replace(new, os.path.join(place, name))
+        found = [entry.path for entry in os.scandir(place)]
+        for old in sorted(found, key=os.path.getmtime)[:-_RULES_KEPT]:
+            os.unlink(old)
+    except OSError as issue:
+        log.debug('the rules of kiwi are not kept: %s', issue)
 
 
 def _collect(pattern: Any, optional: bool, found: Content) -> None:

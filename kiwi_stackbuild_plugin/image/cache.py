@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Packed layers: what gzip made of a layer, so that it need not do it again.
 
+It is also where the directory of all caches is decided.
+
 One file for each layer, <directory>/layers/<diff ID>.<digest>, as skopeo wrote
 it. A layer never changes, nor does what it is packed to. It is a cache: without
 it the layer is packed, which takes longer and gives the same. Nothing in it is
@@ -24,6 +26,7 @@ from kiwi_stackbuild_plugin.host.durable import replace
 log = logging.getLogger('kiwi')
 
 _DIRECTORY = '/var/cache/kiwi-stackbuild'
+_LAYERS = 'layers'
 #: smaller ones are packed in no time, in bytes
 WORTH = 1 << 20
 #: of all files; those used last stay
@@ -79,7 +82,7 @@ def keep_packed(diff_id: str, digest: str, path: str) -> None:
 
     :param path: file with that very digest; it may be there under a second name now
     """
-    place = _made_place()
+    place = made_place(_LAYERS)
     name = f'{_digits(diff_id)}.{_digits(digest)}'
     if not place or not _NAME.fullmatch(name):
         return
@@ -110,7 +113,7 @@ def drop_packed(diff_ids: Iterable[str]) -> None:
 @contextmanager
 def one_packer() -> Iterator[None]:
     """Wait until no other run packs layers, for a block: it may be the same ones."""
-    place = _made_place()
+    place = made_place(_LAYERS)
     if not place:
         yield
         return
@@ -126,27 +129,28 @@ def one_packer() -> Iterator[None]:
         os.close(fd)
 
 
-def _place() -> str:
+def made_place(name: str) -> str:
+    """Return a directory of one kind of cache, made if need be, '' if it is of no use."""
     directory = cache_directory()
-    return os.path.join(directory, 'layers') if directory else ''
-
-
-def _made_place() -> str:
-    """Return the directory, made if need be, '' if it is of no use."""
-    place = _place()
-    if not place:
+    if not directory:
         return ''
+    place = os.path.join(directory, name)
     try:
         # the mode of makedirs is for the last one only
         os.makedirs(os.path.dirname(place), 0o700, exist_ok=True)
         os.makedirs(place, 0o700, exist_ok=True)
     except OSError as issue:
-        log.debug('no layer is kept packed: %s', issue)
+        log.debug('nothing is kept: %s', issue)
         return ''
     if not _is_ours(place):
-        log.debug('%s: others can write there, no layer is kept packed', place)
+        log.debug('%s: others can write there, nothing is kept', place)
         return ''
     return place
+
+
+def _place() -> str:
+    directory = cache_directory()
+    return os.path.join(directory, _LAYERS) if directory else ''
 
 
 def _is_ours(place: str) -> bool:

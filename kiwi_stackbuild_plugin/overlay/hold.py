@@ -16,7 +16,7 @@ from kiwi_stackbuild_plugin.overlay.record import (
     OverlayRecord, abandoned, forget_record, write_record
 )
 from kiwi_stackbuild_plugin.storage import local
-from kiwi_stackbuild_plugin.storage.lower_layers import make_container, store_copy
+from kiwi_stackbuild_plugin.storage.lower_layers import hold_copy, make_container
 from kiwi_stackbuild_plugin.storage.removal import remove_container, remove_image
 
 log = logging.getLogger('kiwi')
@@ -36,8 +36,7 @@ def hold_layers(space: Workspace, info: ImageInfo, place: str, root: str) -> str
     """
     record = write_record(local.graph_root(), place, root, info.layers)
     name = hold_name(record)
-    image_id = store_copy(space, info, f'kiwi-stackbuild --overlay {record.name}')
-    local.tag_image(space, image_id, name)
+    hold_copy(space, info, name, f'kiwi-stackbuild --overlay {record.name}')
     make_container(_container_name(record.name), name)
     return name
 

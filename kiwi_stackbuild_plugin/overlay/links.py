@@ -2,24 +2,45 @@
 """Hard links of a base: without index=on a change would part one from the others."""
 from __future__ import annotations
 
+import errno
 import os
-from typing import Dict, List, Tuple
+import stat
+from contextlib import closing, contextmanager
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
-from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
+from kiwi_stackbuild_plugin.tree.ahead import LinksAhead, scan_ahead
 from kiwi_stackbuild_plugin.tree.opening import open_below
 
 
-def copy_up_links(base_fd: int, root_fd: int) -> int:
+@contextmanager
+def search_links(info: ImageInfo) -> Iterator[LinksAhead]:
+    """Begin to look for the hard links of an image, and end it with a block.
+
+    Both names are in one layer: two files of two layers are not the same one.
+    """
+    with open_layers(info) as layers:
+        search = LinksAhead(layers)
+    with closing(search):
+        yield search
+
+
+def copy_up_links(base_fd: int, root_fd: int, search: Optional[LinksAhead] = None) -> int:
     """Bring the hard links of a base into the upper directory, all or none of a file.
 
     :param root_fd: the overlay mount
+    :param search: in the layers of the base; without it all of the base is read
     :returns: how many files have been copied
     """
+    found = search.names() if search else None
+    names = _scanned(base_fd) if found is None else (path for one in found for path in one)
     groups: Dict[Tuple[int, int], List[bytes]] = {}
-    for entry in scan_ahead(base_fd):
-        if entry.stat.st_nlink > 1 and not entry.is_dir:
-            key = (entry.stat.st_dev, entry.stat.st_ino)
-            groups.setdefault(key, []).append(entry.path)
+    # two layers may both have a file there that is linked
+    for path in dict.fromkeys(names):
+        status = _status(base_fd, path)
+        if status is not None and status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            groups.setdefault((status.st_dev, status.st_ino), []).append(path)
     linked = [paths for paths in groups.values() if len(paths) > 1]
     for paths in linked:
         try:
@@ -28,6 +49,31 @@ def copy_up_links(base_fd: int, root_fd: int) -> int:
             # it names at most the last step
             raise OSError(issue.errno, issue.strerror, paths[0]) from issue
     return len(linked)
+
+
+def _scanned(base_fd: int) -> Iterable[bytes]:
+    return (
+        entry.path for entry in scan_ahead(base_fd)
+        if entry.stat.st_nlink > 1 and not entry.is_dir
+    )
+
+
+def _status(base_fd: int, path: bytes) -> Optional[os.stat_result]:
+    """Return the status of what has a name of a layer in the base, if anything has it."""
+    parent, _, name = path.rpartition(b'/')
+    try:
+        fd = open_below(base_fd, parent)
+    except OSError as issue:
+        # a layer above has something else there
+        if issue.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(fd)
 
 
 def _link_again(root_fd: int, paths: List[bytes]) -> None:

@@ -20,6 +20,7 @@ from kiwi_stackbuild_plugin.overlay.place import (
     overlay_of, passing_of, upper_of, work_of
 )
 from kiwi_stackbuild_plugin.overlay.record import read_record
+from kiwi_stackbuild_plugin.tree.ahead import LinksAhead
 from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
@@ -55,10 +56,14 @@ def _has_selinux(base: str) -> bool:
 
 
 @contextmanager
-def staged_overlay(info: ImageInfo, base: str, root: str) -> Iterator[None]:
+def staged_overlay(
+    info: ImageInfo, base: str, root: str, search: Optional[LinksAhead] = None
+) -> Iterator[None]:
     """Mount an overlay on a root for a block; what is beside the root is there.
 
     After the block both can be renamed, see mount_root.
+
+    :param search: for the hard links of the image, begun before
     """
     for directory in (root, upper_of(root), work_of(root)):
         os.mkdir(directory)
@@ -67,7 +72,7 @@ def staged_overlay(info: ImageInfo, base: str, root: str) -> Iterator[None]:
     try:
         mount_overlay(info, upper_of(root), work_of(root), root, spare=False)
         with opened_tree(base) as base_fd, opened_tree(root) as root_fd:
-            copy_up_links(base_fd, root_fd)
+            copy_up_links(base_fd, root_fd, search)
         yield
     finally:
         unmount_root(root)

@@ -25,6 +25,7 @@ from kiwi_stackbuild_plugin.inputs.record import (
     Record, Results, find_results, write_record
 )
 from kiwi_stackbuild_plugin.overlay.hold import hold_layers, let_go_abandoned
+from kiwi_stackbuild_plugin.overlay.links import search_links
 from kiwi_stackbuild_plugin.overlay.place import overlay_of
 from kiwi_stackbuild_plugin.overlay.root import (
     is_possible, mount_root, staged_overlay, unmount_root
@@ -36,7 +37,9 @@ from kiwi_stackbuild_plugin.stackbuild.derived_from import restore_import
 from kiwi_stackbuild_plugin.stackbuild.plan import (
     BuildPlan, StackbuildRequest, make_plan, read_given
 )
-from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import without_bootstrap, without_import
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import (
+    rules_compiled_once, without_bootstrap, without_import
+)
 from kiwi_stackbuild_plugin.stackbuild.prepared import prepared
 from kiwi_stackbuild_plugin.stackbuild.root_import import (
     import_images, place_beside, place_description, record_origin
@@ -54,7 +57,7 @@ from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.find import (
     Policy, Sources, check_policy, check_registry, find, parse_age
 )
-
+from kiwi_stackbuild_plugin.tree.ahead import LinksAhead
 
 log = logging.getLogger('kiwi')
 
@@ -74,7 +77,8 @@ def stackbuild(
     :raises KiwiError: from kiwi's own build
     """
     started = time.monotonic()
-    with handled_signals() if request.overlay else nullcontext(), ExitStack() as held:
+    with handled_signals() if request.overlay else nullcontext(), \
+            rules_compiled_once(), ExitStack() as held:
         with clean_exit():
             local.require_storage_tools()
             require_tools(['cp'])
@@ -110,6 +114,7 @@ class Making:
     packages: PackagePlan
     plan: BuildPlan
     staging: str
+    links: Optional[LinksAhead]
 
 
 def _make_root(
@@ -128,7 +133,9 @@ def _make_root(
             held.callback(unmount_root, target.image_root)
             os.mkdir(overlay_of(root), 0o700)
             hold = hold_layers(space, images[0], overlay_of(root), target.image_root)
-            mounts.enter_context(staged_overlay(images[0], steps[0].path, root))
+            mounts.enter_context(
+                staged_overlay(images[0], steps[0].path, root, making.links)
+            )
         import_images(steps, root, plan.work, bool(hold))
         enter_packages(making.packages, root)
         place_description(plan, root)
@@ -225,7 +232,7 @@ def _prepare_root(
 ) -> BuildPlan:
     """Check all there is to check, then make the root.
 
-    :param held: takes back the mount of an overlay root
+    :param held: takes back the mount of an overlay root, and lets go what is not needed
     """
     with ExitStack() as stack:
         temp_dir = Defaults.get_temp_location()
@@ -237,6 +244,7 @@ def _prepare_root(
             for text in given.stashes
         ]
         check_architecture(images, request.global_args)
+        links = stack.enter_context(search_links(images[0])) if request.overlay else None
         steps = plan_stack(space, images, stack)
         packages = look_at_packages(space, steps, request.merge_packages)
         plan = make_plan(request, target, given, steps, space.path, packages.lines)
@@ -248,9 +256,10 @@ def _prepare_root(
                 warn_of_links(step.image.display_name, step.path, plan.work)
             return plan
         # also what is held for a root that is not finished here, or replaced
-        stack.callback(let_go_abandoned)
+        held.callback(let_go_abandoned)
         stack.enter_context(made_directories(target))
         staging = stack.enter_context(workspace(target.build_dir))
-        _make_root(request, target, Making(space, steps, packages, plan, staging.path), held)
+        making = Making(space, steps, packages, plan, staging.path, links)
+        _make_root(request, target, making, held)
         place_beside(plan, target.build_dir)
     return plan

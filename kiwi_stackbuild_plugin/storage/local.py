@@ -250,9 +250,9 @@ def import_image(
     space: Workspace, layout: str, image_id: str,
     platform: Sequence[str] = (), options: Sequence[str] = (),
     timeout: Optional[float] = None, blob: Optional[str] = None,
-    is_new: bool = False, layers: Sequence[str] = ()
+    is_new: bool = False, layers: Sequence[str] = (), name: str = ''
 ) -> str:
-    """Bring the image of a layout into the storage, without a name.
+    """Bring the image of a layout into the storage.
 
     Layers that the storage has already need not be in the layout. An image
     that is there already stays as it is, and stays if we fail.
@@ -265,6 +265,7 @@ def import_image(
     :param blob: file of the layout that is of no use afterwards
     :param is_new: it is known not to be there
     :param layers: diff IDs of those that may not be there
+    :param name: that it gets, with its tag; none if it has to prove itself first
     :returns: digest of the stored manifest
     """
     there = None if is_new else find_added(space, image_id)
@@ -276,7 +277,7 @@ def import_image(
     with consumed(blob):
         run_command([
             'skopeo', *platform, 'copy', *options, f'--digestfile={digest}',
-            layout, f'containers-storage:@{image_id}'
+            layout, f'containers-storage:{name}@{image_id}'
         ], timeout=timeout)
     with open(digest, encoding='ascii') as text:
         return text.read().strip()
@@ -302,6 +303,11 @@ def keep_added(space: Workspace, info: ImageInfo) -> None:
 def tag_image(space: Workspace, image_id: str, name: str) -> None:
     """Give an image a name; this is what publishes a stash."""
     name_image(image_id, name)
+    keep_import(space, image_id)
+
+
+def keep_import(space: Workspace, image_id: str) -> None:
+    """Let an image that has its name stay when this run ends."""
     forget_import(graph_root(), image_id)
     space.forget(IMAGE, image_id)
 

@@ -38,17 +38,24 @@ def store_chain(space: Workspace, image: ImageInfo, count: int) -> str:
     return _store(space, f'chain-{image.image_id[:12]}-{count}', config, layers)
 
 
-def store_copy(space: Workspace, image: ImageInfo, author: str) -> str:
+def hold_copy(space: Workspace, image: ImageInfo, name: str, author: str) -> None:
     """Bring an image with the layers of another one, and no more of it, into the storage.
 
-    :returns: image ID; the image has no name and goes with the workspace
+    :param name: that it gets, with its tag
+    :param author: makes it an image of its own
     """
-    config = read_config(image.image_id)
-    layers = stored_layers(read_manifest(image.image_id)['layers'], config)
-    config['config'] = {'Cmd': ['/bin/true']}
-    # an image of its own
-    config['author'] = author
-    return _store(space, f'copy-{image.image_id[:12]}', config, layers)
+    config: Document = {
+        'created': image.created, 'architecture': image.architecture, 'os': 'linux',
+        'author': author, 'config': {'Cmd': ['/bin/true']},
+        'rootfs': {'type': 'layers', 'diff_ids': list(image.layers)}
+    }
+    layout = os.path.join(space.path, f'copy-{image.image_id[:12]}')
+    make_layout(layout)
+    image_id = write_layout(layout, config, _as_stored(image.layers), None, {})
+    local.import_image(
+        space, f'oci:{layout}:{REFERENCE}', image_id, is_new=True, name=name
+    )
+    local.keep_import(space, image_id)
 
 
 def make_container(name: str, image: str) -> None:
@@ -133,18 +140,20 @@ def remove_chain(space: Workspace, diff_ids: Sequence[str]) -> None:
         'author': f'kiwi-stackbuild {os.path.basename(space.path)} {diff_ids[-1]}',
         'rootfs': {'type': 'layers', 'diff_ids': list(diff_ids)}
     }
-    layers = [
-        {'mediaType': TAR_TYPE, 'digest': diff_id, 'size': 0} for diff_id in diff_ids
-    ]
     layout = os.path.join(space.path, f'unused-{diff_ids[-1][7:19]}')
     make_layout(layout)
-    image_id = write_layout(layout, config, layers, None, {})
+    image_id = write_layout(layout, config, _as_stored(diff_ids), None, {})
     space.note(IMAGE, image_id)
     run_command([
         'skopeo', 'copy', f'oci:{layout}:{REFERENCE}', f'containers-storage:@{image_id}'
     ])
     remove_image(image_id)
     space.forget(IMAGE, image_id)
+
+
+def _as_stored(diff_ids: Sequence[str]) -> List[Document]:
+    """Return descriptors of layers that the storage has: it looks at their digests only."""
+    return [{'mediaType': TAR_TYPE, 'digest': diff_id, 'size': 0} for diff_id in diff_ids]
 
 
 def _history_of(history: List[Document], count: int) -> List[Document]:

@@ -114,6 +114,31 @@ def read_ahead(fds: Sequence[int]) -> Iterator[None]:
         _stop(child)
 
 
+class LinksAhead:
+    """A search by a child process for files with several names.
+
+    :param fds: directories, of which each is searched by itself
+    """
+
+    def __init__(self, fds: Sequence[int]) -> None:
+        self._child = _begin('link', fds)
+
+    def names(self) -> Optional[List[List[bytes]]]:
+        """Wait for what it finds; None if it cannot tell."""
+        child, self._child = self._child, None
+        if child is None:
+            return None
+        assert child.stdout
+        told = child.stdout.read()
+        _stop(child)
+        return marshal.loads(told) if told and not child.returncode else None
+
+    def close(self) -> None:
+        """End a search that nobody asked for."""
+        child, self._child = self._child, None
+        _stop(child)
+
+
 def _start(root_fd: int, exclusion: Exclusion) -> Optional[subprocess.Popen[bytes]]:
     pattern = exclusion.pattern
     return _begin(

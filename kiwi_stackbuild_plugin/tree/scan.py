@@ -13,7 +13,7 @@ import os
 import stat
 from contextlib import suppress
 from typing import (
-    AnyStr, Callable, FrozenSet, Iterator, List, NamedTuple, Optional, Pattern,
+    AnyStr, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Pattern,
     Tuple
 )
 
@@ -301,6 +301,30 @@ def walk_files(top: AnyStr) -> Iterator[os.DirEntry[AnyStr]]:
                         yield entry
         except OSError:
             continue
+
+
+def linked_names(top: bytes) -> List[List[bytes]]:
+    """Return the names of each file that has several below a directory.
+
+    Whiteouts are no files: the kernel links those of an overlay to each other.
+
+    :raises OSError: if something cannot be read
+    """
+    found: Dict[Tuple[int, int], List[bytes]] = {}
+    pending = [top]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                if status.st_nlink > 1 and not (
+                    stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+                ):
+                    key = (status.st_dev, status.st_ino)
+                    found.setdefault(key, []).append(entry.path[len(top) + 1:])
+    return [names for names in found.values() if len(names) > 1]
 
 
 def tree_size(root: str) -> int:

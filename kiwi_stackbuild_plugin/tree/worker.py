@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Set
 
 from kiwi_stackbuild_plugin.tree.rows import send
-from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan_rows, walk_files
+from kiwi_stackbuild_plugin.tree.scan import Exclusion, linked_names, scan_rows, walk_files
 
 #: no more of a file, in bytes; the kernel reads ahead of who has begun
 _BEGINNING = 1 << 24
@@ -47,6 +47,16 @@ def warm() -> None:
                 seen.add(entry.path)
             with suppress(OSError):
                 _ask_for(entry.path)
+
+
+def link() -> None:
+    """Send the names of each file that has several in one of several directories."""
+    (fds,) = marshal.load(sys.stdin.buffer)
+    found = []
+    for fd in fds:
+        os.fchdir(fd)
+        found += linked_names(b'.')
+    sys.stdout.buffer.write(marshal.dumps(found))
 
 
 def _ask_for(path: bytes) -> None:

@@ -2,13 +2,14 @@
 """The grammar of extensions knows all that kiwi knows, and says what is wrong."""
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 from kiwi.defaults import Defaults
-from lxml import etree
+from lxml import etree, isoschematron
 
 from kiwi_stackbuild_plugin.description import schema as schema_module
 from kiwi_stackbuild_plugin.description.schema_errors import find_error
@@ -53,3 +54,73 @@ def test_kiwi_may_be_installed_below_any_name(
     schema_module.kiwi_schema.cache_clear()
     assert schema_module.kiwi_schema().getroot() is not None
     schema_module.kiwi_schema.cache_clear()
+
+
+def same_rules(expanded: Any) -> bool:
+    """Tell whether rules are compiled to what kiwi's own way compiles them to."""
+    own, ours = (
+        isoschematron.Schematron(rules, store_xslt=True, **options)
+        for rules, options in (
+            (schema_module.kiwi_schema(), {}),
+            (expanded, {'include': False, 'expand': False})
+        )
+    )
+    one, other = (
+        etree.tostring(each.validator_xslt, method='c14n') for each in (own, ours)
+    )
+    return bool(one == other)
+
+
+def be_away(place: Path) -> None:
+    shutil.rmtree(place)
+
+
+def be_no_xml(place: Path) -> None:
+    for path in place.iterdir():
+        path.write_text('<no')
+
+
+def be_somebody_elses(place: Path) -> None:
+    for path in place.iterdir():
+        path.write_text('<x/>')
+        path.chmod(0o666)
+
+
+def be_open(place: Path) -> None:
+    be_somebody_elses(place)
+    place.chmod(0o777)
+
+
+@pytest.mark.parametrize('happen', [lambda place: None, be_away, be_no_xml, be_open,
+                                    be_somebody_elses])
+def test_rules_out_of_the_cache_are_those_of_kiwi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, happen: Callable[[Path], None]
+) -> None:
+    monkeypatch.setenv('KIWI_STASH_CACHE', str(tmp_path / 'cache'))
+    place = tmp_path / 'cache/rules'
+    schema = schema_module.kiwi_schema()
+    assert same_rules(schema_module.expanded_rules(schema))
+    assert len(list(place.iterdir())) == 1
+    happen(place)
+    assert same_rules(schema_module.expanded_rules(schema))
+
+
+def test_rules_are_expanded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('KIWI_STASH_CACHE', str(tmp_path / 'cache'))
+    schema_module.expanded_rules(schema_module.kiwi_schema())
+    monkeypatch.delattr(isoschematron, 'iso_abstract_expand')
+    assert same_rules(schema_module.expanded_rules(schema_module.kiwi_schema()))
+
+
+def test_rules_of_kiwis_that_are_gone_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('KIWI_STASH_CACHE', str(tmp_path / 'cache'))
+    place = tmp_path / 'cache/rules'
+    place.mkdir(parents=True, mode=0o700)
+    for number in range(6):
+        (place / f'{number}').write_text('<x/>')
+        os.utime(place / f'{number}', (number, number))
+    schema_module.expanded_rules(schema_module.kiwi_schema())
+    names = sorted(path.name for path in place.iterdir())
+    assert names[:-1] == ['3', '4', '5'] and len(names[-1]) == 64

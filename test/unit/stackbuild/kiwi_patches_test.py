@@ -2,6 +2,7 @@
 """What kiwi's package managers call in a root: its own classes, a chroot that notes."""
 from __future__ import annotations
 
+import gc
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,11 +10,17 @@ from types import SimpleNamespace
 from typing import Any, Dict, List, Sequence
 
 import pytest
+from kiwi.exceptions import KiwiDescriptionInvalid
 from kiwi.package_manager import PackageManager
 from kiwi.repository.apt import RepositoryApt
+from kiwi.xml_description import XMLDescription
+from lxml import isoschematron
 
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
-from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import without_bootstrap
+from kiwi_stackbuild_plugin.description.schema import schema_version
+from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import (
+    rules_compiled_once, without_bootstrap
+)
 
 #: kiwi 10 and later tell dnf4 and dnf5 apart
 TELLS_DNF = find_spec('kiwi.package_manager.dnf4') is not None
@@ -21,6 +28,15 @@ TELLS_DNF = find_spec('kiwi.package_manager.dnf4') is not None
 KNOWN = [name for name in MANAGERS if find_spec(f'kiwi.package_manager.{name}') and (
     name != 'dnf' or not TELLS_DNF
 )]
+
+DESCRIPTION = f'''<image schemaversion="{schema_version()}" name="rules">
+<description type="system"><author>a</author><contact>c</contact>
+<specification>s</specification></description>
+<preferences><version>1.0.0</version><packagemanager>zypper</packagemanager>
+<type image="oci"><containerconfig name="c"/></type></preferences>
+<repository type="rpm-md"><source path="obs://a/b"/></repository>
+<packages type="image"><package name="p"/></packages>
+</image>'''
 
 
 def make_tree(tmp_path: Path, programs: Sequence[str]) -> Path:
@@ -108,3 +124,33 @@ def test_apt_reads_the_status_of_dpkg(tmp_path: Path, active: bool) -> None:
     )
     # kiwi 9 leaves it to the garbage collector
     getattr(repository.runtime_apt_get_config_file, 'close', lambda: None)()
+
+
+def load(path: Path, rule_broken: bool) -> Any:
+    """Let kiwi read a description."""
+    # a rule that the grammar does not know of
+    path.write_text(DESCRIPTION.replace('oci', 'iso', rule_broken))
+    return XMLDescription(str(path)).load()
+
+
+@pytest.mark.filterwarnings('ignore:unclosed file.*kiwi_:ResourceWarning')
+def test_rules_are_compiled_once_and_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('KIWI_STASH_CACHE', str(tmp_path / 'cache'))
+    original = isoschematron.Schematron
+    made: List[Any] = []
+    monkeypatch.setattr(
+        isoschematron, 'Schematron',
+        lambda *words, **options: made.append(original(*words, **options)) or made[-1]
+    )
+    own = isoschematron.Schematron
+    with rules_compiled_once():
+        for _ in range(3):
+            assert load(tmp_path / 'config.xml', False).get_name() == 'rules'
+            with pytest.raises(KiwiDescriptionInvalid):
+                load(tmp_path / 'config.xml', True)
+    assert len(made) == 1
+    assert isoschematron.Schematron is own
+    # the files that kiwi leaves open, as long as the warning is not one
+    gc.collect()

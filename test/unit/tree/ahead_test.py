@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import select
+import stat
 import time
 from pathlib import Path
 
 import pytest
 from kiwi_stackbuild_plugin.host.errors import KiwiStashSystemFailed
 from kiwi_stackbuild_plugin.tree import ahead as ahead_module
-from kiwi_stackbuild_plugin.tree.ahead import ScanAhead, read_ahead, scan_ahead
+from kiwi_stackbuild_plugin.tree.ahead import (
+    LinksAhead, ScanAhead, read_ahead, scan_ahead
+)
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan, sort_key
 from trees import make_root
@@ -165,3 +168,32 @@ def in_page_cache(fd: int) -> bool:
         return os.preadv(fd, [bytearray(4096)], 0, os.RWF_NOWAIT) > 0
     except BlockingIOError:
         return False
+
+
+def test_links_are_found_in_each_directory_by_itself(tmp_path: Path) -> None:
+    for name in ('one/a/b', 'two'):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / 'one/alone').touch()
+    for kind, make in (('file', Path.touch), ('link', lambda path: path.symlink_to('x'))):
+        make(tmp_path / f'one/{kind}')
+        os.link(tmp_path / f'one/{kind}', tmp_path / f'one/a/b/{kind}', follow_symlinks=False)
+    os.mknod(tmp_path / 'one/whiteout', stat.S_IFCHR, 0)
+    os.link(tmp_path / 'one/whiteout', tmp_path / 'one/gone')
+    # other names of it are elsewhere
+    os.link(tmp_path / 'one/file', tmp_path / 'two/file')
+    fds = [open_tree(str(tmp_path / name)) for name in ('one', 'two')]
+    found = LinksAhead(fds).names()
+    assert found is not None
+    assert sorted(map(sorted, found)) == [[b'a/b/file', b'file'], [b'a/b/link', b'link']]
+
+
+def test_links_that_cannot_be_looked_for_are_not_told(tmp_path: Path) -> None:
+    closed = os.open('/dev/null', os.O_RDONLY)
+    assert LinksAhead([closed]).names() is None
+    os.close(closed)
+
+
+def test_a_search_that_nobody_asks_for_ends(tmp_path: Path) -> None:
+    search = LinksAhead([open_tree(str(tmp_path))])
+    search.close()
+    assert search.names() is None
