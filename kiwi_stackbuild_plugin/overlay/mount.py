@@ -40,16 +40,22 @@ def mount_overlay(
 
 
 def reason_against(info: ImageInfo, target: str) -> str:
-    """Return why an image cannot be mounted below a target directory, '' if it can."""
+    """Return why an image cannot be mounted below a target directory, '' if it can.
+
+    :param target: absolute path, need not be there yet
+    """
+    place = target
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
     if info.driver != 'overlay':
         return f'the storage driver is {info.driver or "unknown"}'
     with open_layers(info) as layers:
         if not layers:
             return 'the storage keeps the layers in a way of its own'
-        same = all(os.fstat(fd).st_dev == os.stat(target).st_dev for fd in layers)
+        same = all(os.fstat(fd).st_dev == os.stat(place).st_dev for fd in layers)
     if not same:
         return 'storage and target are on different file systems'
-    if mounted_on(target).kind == b'overlay':
+    if mounted_on(place).kind == b'overlay':
         return 'the target is on an overlay itself'
     if os.path.exists('/sys/fs/selinux/enforce'):
         return 'SELinux labels would copy all of it up'

@@ -28,8 +28,8 @@ log = logging.getLogger('kiwi')
 _SELINUX = b'etc/selinux/config'
 
 
-def is_possible(info: ImageInfo, base: str, directory: str) -> bool:
-    """Tell whether a root can be an overlay; if not, say why it is copied.
+def why_copied(info: ImageInfo, base: str, directory: str) -> str:
+    """Return why a root cannot be an overlay, '' if it can.
 
     :param base: where the image is mounted
     :param directory: where the root will be
@@ -41,9 +41,7 @@ def is_possible(info: ImageInfo, base: str, directory: str) -> bool:
         reason = 'the tree itself has marks of overlays, which a mount would hide'
     if not reason and _has_selinux(base):
         reason = 'KIWI labels the tree for SELinux, which would copy all of it up'
-    if reason:
-        log.warning('--overlay: the root tree is copied: %s', reason)
-    return not reason
+    return reason
 
 
 def _has_selinux(base: str) -> bool:

@@ -7,7 +7,7 @@ import os
 import time
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
-from typing import Callable, ContextManager, Optional, Sequence
+from typing import Callable, ContextManager, List, Optional, Sequence, Tuple
 
 from kiwi.defaults import Defaults
 
@@ -28,7 +28,7 @@ from kiwi_stackbuild_plugin.overlay.hold import hold_layers, let_go_abandoned
 from kiwi_stackbuild_plugin.overlay.links import search_links
 from kiwi_stackbuild_plugin.overlay.place import overlay_of
 from kiwi_stackbuild_plugin.overlay.root import (
-    is_possible, mount_root, staged_overlay, unmount_root
+    mount_root, staged_overlay, unmount_root, why_copied
 )
 from kiwi_stackbuild_plugin.packages.union import PackagePlan
 from kiwi_stackbuild_plugin.stackbuild import kiwi_call
@@ -114,6 +114,7 @@ class Making:
     packages: PackagePlan
     plan: BuildPlan
     staging: str
+    is_overlay: bool
     links: Optional[LinksAhead]
 
 
@@ -129,7 +130,7 @@ def _make_root(
     root = os.path.join(making.staging, 'root')
     hold = ''
     with ExitStack() as mounts:
-        if request.overlay and is_possible(images[0], steps[0].path, target.build_dir):
+        if making.is_overlay:
             held.callback(unmount_root, target.image_root)
             os.mkdir(overlay_of(root), 0o700)
             hold = hold_layers(space, images[0], overlay_of(root), target.image_root)
@@ -227,6 +228,19 @@ def _make_policy(request: StackbuildRequest) -> Policy:
     )
 
 
+def _choose_overlay(
+    request: StackbuildRequest, target: Target, step: Step
+) -> Tuple[bool, List[str]]:
+    """Tell whether the root will be an overlay, with a line on it for a dry run."""
+    if not request.overlay:
+        return False, []
+    reason = why_copied(step.image, step.path, target.build_dir)
+    if reason:
+        log.warning('--overlay: the root tree is copied: %s', reason)
+        return False, [f'the root tree is copied, it is no overlay: {reason}']
+    return True, [f'the root tree is an overlay on {step.image.display_name}']
+
+
 def _prepare_root(
     request: StackbuildRequest, target: Target, policy: Policy, held: ExitStack
 ) -> BuildPlan:
@@ -247,7 +261,10 @@ def _prepare_root(
         links = stack.enter_context(search_links(images[0])) if request.overlay else None
         steps = plan_stack(space, images, stack)
         packages = look_at_packages(space, steps, request.merge_packages)
-        plan = make_plan(request, target, given, steps, space.path, packages.lines)
+        is_overlay, notes = _choose_overlay(request, target, steps[0])
+        plan = make_plan(
+            request, target, given, steps, space.path, [*packages.lines, *notes]
+        )
         plan = _with_inputs(request, target, plan, images)
         if plan.is_built and not request.dry_run:
             return plan
@@ -259,7 +276,9 @@ def _prepare_root(
         held.callback(let_go_abandoned)
         stack.enter_context(made_directories(target))
         staging = stack.enter_context(workspace(target.build_dir))
-        making = Making(space, steps, packages, plan, staging.path, links)
+        making = Making(
+            space, steps, packages, plan, staging.path, is_overlay, links
+        )
         _make_root(request, target, making, held)
         place_beside(plan, target.build_dir)
     return plan

@@ -207,6 +207,21 @@ def test_layers_are_held_until_they_are_let_go(
     assert holds(storage) == [], 'a copy has none'
 
 
+@pytest.mark.parametrize(('target', 'told'), [
+    ('{}/none/yet', 'the root tree is an overlay on localhost/small:latest'),
+    ('/dev/shm/none/yet', 'it is no overlay: storage and target are on different file systems')
+])
+def test_dry_run_tells_whether_it_can_be_one(
+    storage: Storage, base: Path, tmp_path: Path, target: str, told: str
+) -> None:
+    place = target.format(tmp_path)
+    said = storage.kiwi(
+        'stackbuild', '--stash=small', '--overlay', '--dry-run', '--target-dir', place
+    ).stdout
+    assert told in ' '.join(said.split())
+    assert not Path(place).exists() and holds(storage) == []
+
+
 def test_is_what_the_copy_is_after_failure_and_kill(
     storage: Storage, base: Path, tmp_path: Path
 ) -> None:
