@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packed layers: what gzip made of a layer, so that it need not do it again.
+"""What is kept of layers: what gzip made of each, and which of its files are linked.
 
 It is also where the directory of all caches is decided.
 
-One file for each layer, <directory>/layers/<diff ID>.<digest>, as skopeo wrote
-it. A layer never changes, nor does what it is packed to. It is a cache: without
-it the layer is packed, which takes longer and gives the same. Nothing in it is
-trusted: a file is what its name says, or it is removed.
+A packed layer is a file <directory>/layers/<diff ID>.<digest>, as skopeo wrote it.
+A layer never changes, nor does what it is packed to. It is a cache: without it the
+layer is packed, which takes longer and gives the same. Nothing in it is trusted: a
+file is what its name says, or it is removed. The hard links of a layer are in
+<directory>/links/<diff ID>; without that the layer is searched for them.
 """
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import logging
 import os
 import re
@@ -26,7 +28,7 @@ from kiwi_stackbuild_plugin.host.durable import replace
 log = logging.getLogger('kiwi')
 
 _DIRECTORY = '/var/cache/kiwi-stackbuild'
-_LAYERS = 'layers'
+_LAYERS, _LINKS = 'layers', 'links'
 #: smaller ones are packed in no time, in bytes
 WORTH = 1 << 20
 #: of all files; those used last stay
@@ -34,6 +36,9 @@ _MOST = 4 << 30
 _NAME = re.compile(r'([0-9a-f]{64})\.([0-9a-f]{64})')
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CHUNK = 1 << 20
+
+#: names of the same file, for each file of a layer that has several
+Links = List[List[bytes]]
 
 
 @dataclass(frozen=True)
@@ -102,12 +107,44 @@ def keep_packed(diff_id: str, digest: str, path: str) -> None:
             os.unlink(new)
 
 
-def drop_packed(diff_ids: Iterable[str]) -> None:
-    """Remove what layers that are gone were packed to."""
+def drop_layers(diff_ids: Iterable[str]) -> None:
+    """Remove what is kept of layers that are gone."""
     for diff_id in diff_ids:
         for name in _names(f'{_digits(diff_id)}.'):
             with suppress(OSError):
                 os.unlink(os.path.join(_place(), name))
+        with suppress(OSError):
+            os.unlink(os.path.join(cache_directory(), _LINKS, _digits(diff_id)))
+
+
+def read_links(diff_id: str) -> Optional[Links]:
+    """Return the names of each file of a layer that has several, None if that is not kept."""
+    place = made_place(_LINKS)
+    if not place:
+        return None
+    try:
+        with open(os.path.join(place, _digits(diff_id)), encoding='ascii') as source:
+            if not is_private(os.fstat(source.fileno())):
+                return None
+            return [[os.fsencode(name) for name in names] for names in json.load(source)]
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def keep_links(diff_id: str, links: Links) -> None:
+    """Keep the names of each file of a layer that has several."""
+    place = made_place(_LINKS)
+    if not place:
+        return
+    new = os.path.join(place, f'.{_digits(diff_id)}.{os.getpid()}')
+    try:
+        with open(new, 'w', encoding='ascii') as out:
+            json.dump([[os.fsdecode(name) for name in names] for names in links], out)
+        replace(new, os.path.join(place, _digits(diff_id)))
+    except OSError as issue:
+        log.debug('the links of %s are not kept: %s', diff_id[:19], issue)
+        with suppress(OSError):
+            os.unlink(new)
 
 
 @contextmanager

@@ -6,27 +6,63 @@ import errno
 import os
 import stat
 from contextlib import closing, contextmanager
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
+from kiwi_stackbuild_plugin.image.cache import keep_links, read_links
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
 from kiwi_stackbuild_plugin.tree.ahead import LinksAhead, scan_ahead
 from kiwi_stackbuild_plugin.tree.opening import open_below
 
 
-@contextmanager
-def search_links(info: ImageInfo) -> Iterator[LinksAhead]:
-    """Begin to look for the hard links of an image, and end it with a block.
+class LinkSearch:
+    """Looks for the hard links of an image, in a process of its own.
 
-    Both names are in one layer: two files of two layers are not the same one.
+    Both names are in one layer: two files of two layers are not the same one. What
+    was found in a layer is kept, for the next root on it.
+
+    :param layers: the open directories of the image's layers, from the bottom up
     """
+
+    def __init__(self, info: ImageInfo, layers: Sequence[int]) -> None:
+        self._known = {diff_id: read_links(diff_id) for diff_id in info.layers}
+        self._asked = [
+            diff_id for diff_id, links in self._known.items() if links is None
+        ] if layers else []
+        fds = dict(zip(info.layers, layers))
+        self._search = LinksAhead(
+            [fds[diff_id] for diff_id in self._asked]
+        ) if self._asked else None
+
+    def names(self) -> Optional[List[bytes]]:
+        """Wait for the names of all that may be linked; None if it cannot tell."""
+        found = self._search.names() if self._search else []
+        for diff_id, links in zip(self._asked, found or []):
+            self._known[diff_id] = links
+            keep_links(diff_id, links)
+        names: List[bytes] = []
+        for known in self._known.values():
+            if known is None:
+                return None
+            names += (name for same in known for name in same)
+        return names
+
+    def close(self) -> None:
+        """End it."""
+        if self._search:
+            self._search.close()
+
+
+@contextmanager
+def search_links(info: ImageInfo) -> Iterator[LinkSearch]:
+    """Begin to look for the hard links of an image, and end it with a block."""
     with open_layers(info) as layers:
-        search = LinksAhead(layers)
+        search = LinkSearch(info, layers)
     with closing(search):
         yield search
 
 
-def copy_up_links(base_fd: int, root_fd: int, search: Optional[LinksAhead] = None) -> int:
+def copy_up_links(base_fd: int, root_fd: int, search: Optional[LinkSearch] = None) -> int:
     """Bring the hard links of a base into the upper directory, all or none of a file.
 
     :param root_fd: the overlay mount
@@ -34,7 +70,7 @@ def copy_up_links(base_fd: int, root_fd: int, search: Optional[LinksAhead] = Non
     :returns: how many files have been copied
     """
     found = search.names() if search else None
-    names = _scanned(base_fd) if found is None else (path for one in found for path in one)
+    names = _scanned(base_fd) if found is None else found
     groups: Dict[Tuple[int, int], List[bytes]] = {}
     # two layers may both have a file there that is linked
     for path in dict.fromkeys(names):

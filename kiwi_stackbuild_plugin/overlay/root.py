@@ -14,13 +14,12 @@ from kiwi_stackbuild_plugin.host.mounts import mount_points
 from kiwi_stackbuild_plugin.host.unmounting import in_use_by, take_back_mounts
 from kiwi_stackbuild_plugin.image.image import ImageInfo, extras_of
 from kiwi_stackbuild_plugin.overlay.hold import held_image, hold_name
-from kiwi_stackbuild_plugin.overlay.links import copy_up_links
+from kiwi_stackbuild_plugin.overlay.links import LinkSearch, copy_up_links
 from kiwi_stackbuild_plugin.overlay.mount import MARKS, mount_overlay, reason_against
 from kiwi_stackbuild_plugin.overlay.place import (
     overlay_of, passing_of, upper_of, work_of
 )
 from kiwi_stackbuild_plugin.overlay.record import read_record
-from kiwi_stackbuild_plugin.tree.ahead import LinksAhead
 from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
@@ -55,7 +54,7 @@ def _has_selinux(base: str) -> bool:
 
 @contextmanager
 def staged_overlay(
-    info: ImageInfo, base: str, root: str, search: Optional[LinksAhead] = None
+    info: ImageInfo, base: str, root: str, search: Optional[LinkSearch] = None
 ) -> Iterator[None]:
     """Mount an overlay on a root for a block; what is beside the root is there.
 

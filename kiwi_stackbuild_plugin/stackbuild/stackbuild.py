@@ -25,7 +25,7 @@ from kiwi_stackbuild_plugin.inputs.record import (
     Record, Results, find_results, write_record
 )
 from kiwi_stackbuild_plugin.overlay.hold import hold_layers, let_go_abandoned
-from kiwi_stackbuild_plugin.overlay.links import search_links
+from kiwi_stackbuild_plugin.overlay.links import LinkSearch, search_links
 from kiwi_stackbuild_plugin.overlay.place import overlay_of
 from kiwi_stackbuild_plugin.overlay.root import (
     mount_root, staged_overlay, unmount_root, why_copied
@@ -57,7 +57,6 @@ from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
 from kiwi_stackbuild_plugin.storage.find import (
     Policy, Sources, check_policy, check_registry, find, parse_age
 )
-from kiwi_stackbuild_plugin.tree.ahead import LinksAhead
 
 log = logging.getLogger('kiwi')
 
@@ -115,7 +114,7 @@ class Making:
     plan: BuildPlan
     staging: str
     is_overlay: bool
-    links: Optional[LinksAhead]
+    links: Optional[LinkSearch]
 
 
 def _make_root(
@@ -276,9 +275,8 @@ def _prepare_root(
         held.callback(let_go_abandoned)
         stack.enter_context(made_directories(target))
         staging = stack.enter_context(workspace(target.build_dir))
-        making = Making(
+        _make_root(request, target, Making(
             space, steps, packages, plan, staging.path, is_overlay, links
-        )
-        _make_root(request, target, making, held)
+        ), held)
         place_beside(plan, target.build_dir)
     return plan

@@ -19,7 +19,7 @@ from kiwi_stackbuild_plugin.host.errors import (
 from kiwi_stackbuild_plugin.host.locks import unless_in_use
 from kiwi_stackbuild_plugin.host.signals import clean_exit
 from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, parse_moment, utc
-from kiwi_stackbuild_plugin.image.cache import drop_packed
+from kiwi_stackbuild_plugin.image.cache import drop_layers
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.overlay.hold import let_go_abandoned
 from kiwi_stackbuild_plugin.stash.index import drop_indexes
@@ -212,7 +212,7 @@ def _carry_out(plan: _Plan, images: Sequence[ImageInfo], dry_run: bool) -> str:
     gone = {one.info.image_id: one.info for one in removed if one.info.image_id in going}
     if not dry_run:
         drop_indexes(gone)
-        _drop_packed(gone, images)
+        _drop_layers(gone, images)
         # with those of images that somebody else has removed
         drop_documents({info.image_id for info in images} - gone.keys())
     freed = sum(sizes[chain] for chain in own_layers(
@@ -225,10 +225,10 @@ def _carry_out(plan: _Plan, images: Sequence[ImageInfo], dry_run: bool) -> str:
     return text
 
 
-def _drop_packed(gone: Mapping[str, ImageInfo], images: Sequence[ImageInfo]) -> None:
+def _drop_layers(gone: Mapping[str, ImageInfo], images: Sequence[ImageInfo]) -> None:
     """Remove what the layers that no image has any longer were packed to."""
     staying = {layer for info in images if info.image_id not in gone for layer in info.layers}
-    drop_packed({layer for info in gone.values() for layer in info.layers} - staying)
+    drop_layers({layer for info in gone.values() for layer in info.layers} - staying)
 
 
 def _whole_images(plan: _Plan) -> Dict[str, ImageInfo]:

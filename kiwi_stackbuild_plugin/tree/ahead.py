@@ -123,8 +123,11 @@ class LinksAhead:
     def __init__(self, fds: Sequence[int]) -> None:
         self._child = _begin('link', fds)
 
-    def names(self) -> Optional[List[List[bytes]]]:
-        """Wait for what it finds; None if it cannot tell."""
+    def names(self) -> Optional[List[List[List[bytes]]]]:
+        """Wait for what it finds: for each directory, the names of each such file.
+
+        :returns: None if it cannot tell
+        """
         child, self._child = self._child, None
         if child is None:
             return None

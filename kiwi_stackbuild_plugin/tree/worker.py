@@ -50,12 +50,12 @@ def warm() -> None:
 
 
 def link() -> None:
-    """Send the names of each file that has several in one of several directories."""
+    """Send, for each of several directories, the names of each file that has several."""
     (fds,) = marshal.load(sys.stdin.buffer)
     found = []
     for fd in fds:
         os.fchdir(fd)
-        found += linked_names(b'.')
+        found.append(linked_names(b'.'))
     sys.stdout.buffer.write(marshal.dumps(found))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from kiwi_stackbuild_plugin.image import cache
 from kiwi_stackbuild_plugin.image.cache import (
-    drop_packed, find_packed, keep_packed, one_packer
+    drop_layers, find_packed, keep_packed, one_packer
 )
 
 LAYER, OTHER = (f'sha256:{digit * 64}' for digit in 'ab')
@@ -157,7 +157,7 @@ def test_what_is_removed_stays_readable_for_the_block(tmp_path: Path, place: Pat
     keep(tmp_path)
     keep(tmp_path, OTHER)
     with find_packed(LAYER) as found:
-        drop_packed([LAYER])
+        drop_layers([LAYER])
         assert found and Path(f'/proc/self/fd/{found.fd}').read_bytes() == DATA
     assert read() is None and read(OTHER) == DATA
 

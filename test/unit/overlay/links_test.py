@@ -5,17 +5,32 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Callable, List, Optional
 
 import pytest
 from trees import describe
 
-from kiwi_stackbuild_plugin.overlay.links import copy_up_links
-from kiwi_stackbuild_plugin.tree.ahead import LinksAhead
+from kiwi_stackbuild_plugin.image.cache import drop_layers
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.overlay.links import LinkSearch, copy_up_links
 from kiwi_stackbuild_plugin.tree.opening import opened_tree
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='mounts overlays')
 
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a directory for what is found in layers."""
+    monkeypatch.setenv('KIWI_STASH_CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
+def image(layers: int) -> ImageInfo:
+    return ImageInfo('f' * 64, layers=tuple(
+        f'sha256:{number:064x}' for number in range(layers)
+    ))
 
 
 def make_file(path: Path) -> None:
@@ -53,7 +68,7 @@ def test_all_names_of_a_file_stay_one(tmp_path: Path, make: object, searched: bo
     ], check=True)
     try:
         with opened_tree(str(base)) as base_fd, opened_tree(str(root)) as root_fd:
-            search = LinksAhead([base_fd]) if searched else None
+            search = LinkSearch(image(1), [base_fd]) if searched else None
             assert copy_up_links(base_fd, root_fd, search) == 1
         assert describe(root) == describe(base)
         # a change of the one is a change of all
@@ -87,9 +102,68 @@ def test_links_of_layers_are_those_that_show(tmp_path: Path) -> None:
     try:
         with opened_tree(str(base)) as base_fd, opened_tree(str(root)) as root_fd, \
                 opened_tree(str(low)) as low_fd, opened_tree(str(high)) as high_fd:
-            assert copy_up_links(base_fd, root_fd, LinksAhead([low_fd, high_fd])) == 2
+            search = LinkSearch(image(2), [low_fd, high_fd])
+            assert copy_up_links(base_fd, root_fd, search) == 2
         assert describe(root) == describe(base)
         assert sorted(os.listdir(tmp_path / 'upper')) == ['dir', 'one', 'six', 'three']
     finally:
         for point in (root, base):
             subprocess.run(['umount', point], check=True)
+
+
+def find(info: ImageInfo, *layers: Path) -> Optional[List[bytes]]:
+    """Search layers, and return what is told of them."""
+    with ExitStack() as stack:
+        fds = [stack.enter_context(opened_tree(str(layer))) for layer in layers]
+        search = LinkSearch(info, fds)
+        stack.callback(search.close)
+        return search.names()
+
+
+def make_layers(where: Path) -> List[Path]:
+    layers = [where / 'low', where / 'high']
+    for layer in layers:
+        layer.mkdir()
+        (layer / os.fsdecode(b'a\xff')).write_text('')
+        os.link(layer / os.fsdecode(b'a\xff'), layer / layer.name)
+    return layers
+
+
+def test_a_layer_is_searched_once(tmp_path: Path) -> None:
+    low, high = make_layers(tmp_path)
+    assert sorted(find(image(1), low) or []) == [b'a\xff', b'low']
+    # of the lower one nothing is read any more
+    assert find(image(2), tmp_path, high) == find(image(2), low, high)
+    (low / 'low').unlink()
+    (high / 'high').unlink()
+    assert sorted(find(image(2), low, high) or []) == [b'a\xff', b'a\xff', b'high', b'low']
+    drop_layers(image(2).layers)
+    assert find(image(2), low, high) == []
+
+
+def damage(path: Path) -> None:
+    path.write_text('["')
+
+
+def mistype(path: Path) -> None:
+    path.write_text('[[7]]')
+
+
+def open_up(path: Path) -> None:
+    path.chmod(0o666)
+
+
+@pytest.mark.parametrize('happen', [damage, mistype, open_up, Path.unlink])
+def test_what_is_kept_and_not_apt_is_searched_again(
+    tmp_path: Path, cache: Path, happen: Callable[[Path], None]
+) -> None:
+    low, _ = make_layers(tmp_path)
+    find(image(1), low)
+    (kept,) = (cache / 'links').iterdir()
+    (low / 'low').unlink()
+    happen(kept)
+    assert find(image(1), low) == []
+
+
+def test_no_layers_to_search_tell_nothing(tmp_path: Path) -> None:
+    assert find(image(1)) is None
