@@ -9,6 +9,7 @@ from glob import glob
 from typing import Any, List, Optional
 
 from kiwi.defaults import Defaults
+from kiwi.exceptions import KiwiDescriptionInvalid
 from kiwi.markup import Markup
 from lxml import etree
 
@@ -16,9 +17,11 @@ from kiwi_stackbuild_plugin.description.description import parse_xml
 from kiwi_stackbuild_plugin.description.places import Places, include_files, read_limited
 from kiwi_stackbuild_plugin.description.schema import schema_version
 from kiwi_stackbuild_plugin.description.schema_errors import find_error
-from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid, printable
 
 _MARK = 'stashed'
+#: anymarkup-core alone reads no YAML and writes no XML
+_ALL_OF_IT = 'install the Python module anymarkup, with what it needs'
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def read_extension(path: str, work_dir: str) -> Optional[Extension]:
         if image is None and _MARK.encode() in data:
             raise KiwiStashDescriptionInvalid(
                 f'{path}: is no XML, and kiwi cannot convert it',
-                'install the Python module anymarkup-core'
+                _ALL_OF_IT
             )
     if image is None or image.tag != 'image' or _MARK not in image.attrib:
         return None
@@ -129,8 +132,18 @@ def read_extension(path: str, work_dir: str) -> Optional[Extension]:
 
 
 def _read_markup(path: str) -> Any:
-    """Let kiwi convert YAML, JSON or TOML; None where it cannot."""
-    markup = Markup.new(path)
+    """Let kiwi convert YAML, JSON or TOML; None where it cannot.
+
+    :raises KiwiStashDescriptionInvalid: in one line, where kiwi shows a traceback
+    """
+    try:
+        markup = Markup.new(path)
+    except KiwiDescriptionInvalid as issue:
+        told = printable(' '.join(str(issue).partition('Original traceback:')[0].split()))
+        raise KiwiStashDescriptionInvalid(
+            f'{path}: is no XML, and cannot be converted: {told}',
+            _ALL_OF_IT if 'not installed' in told else ''
+        ) from issue
     converted = getattr(markup, 'description_markup_processed', None)
     if converted is None:
         return None

@@ -61,7 +61,7 @@ def test_other_markups_are_for_kiwi_to_convert(tmp_path: Path) -> None:
         return
     with pytest.raises(KiwiStashDescriptionInvalid) as issue:
         read_extension(path, str(tmp_path))
-    assert 'anymarkup-core' in f'{issue.value}'
+    assert 'module anymarkup' in f'{issue.value}'
 
 
 @pytest.mark.parametrize(('name', 'kiwi_file', 'told'), [
