@@ -13,7 +13,9 @@ the root, installs the packages of both.
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+import os
+import stat
+from contextlib import contextmanager, suppress
 from string import Template
 from types import MethodType, SimpleNamespace
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
@@ -21,15 +23,18 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 import kiwi.container.oci
 import kiwi.system.prepare
 from kiwi.command import Command
-from kiwi.exceptions import KiwiRuntimeError
+from kiwi.exceptions import KiwiCommandError, KiwiRuntimeError
 from kiwi.package_manager.pacman import PackageManagerPacman
 from kiwi.path import Path
 from kiwi.repository.template.apt import PackageManagerTemplateAptGet
 from kiwi.runtime_checker import RuntimeChecker
 from kiwi.runtime_config import RuntimeConfig
+from kiwi.utils.rpm_database import RpmDataBase
 from lxml import isoschematron
 
 from kiwi_stackbuild_plugin.description.schema import expanded_rules
+from kiwi_stackbuild_plugin.host.errors import printable_path
+from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
 
@@ -123,6 +128,52 @@ def without_bootstrap(active: bool) -> Iterator[None]:
         (pacman, 'process_install_requests', _synchronized(pacman.process_install_requests))
     ] if active else []):
         yield
+
+
+@contextmanager
+def with_database_links() -> Iterator[None]:
+    """Have kiwi replace a link of its own to rpm's data base that leads nowhere, for a block.
+
+    Where the build host has the data base elsewhere than the root, kiwi makes a link
+    in the root. One that leads nowhere, as an earlier kiwi on another host leaves it, is
+    in its way.
+    """
+    original = RpmDataBase.link_database_to_host_path
+
+    def link(self: Any) -> None:
+        try:
+            original(self)
+        except KiwiCommandError:
+            path = self.rpmdb_host.expand_query('%_dbpath')
+            if not _remove_dangling(self.root_dir, os.fsencode(path).strip(b'/')):
+                raise
+            original(self)
+
+    with swapped([(RpmDataBase, 'link_database_to_host_path', link)]):
+        yield
+
+
+def _remove_dangling(root: str, path: bytes) -> bool:
+    """Remove a link below a root that leads nowhere; tell whether it was one."""
+    parent, _, name = path.rpartition(b'/')
+    try:
+        with opened_tree(root) as root_fd:
+            fd = open_below(root_fd, parent)
+    except OSError:
+        return False
+    try:
+        if not stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+            return False
+        with suppress(FileNotFoundError):
+            os.stat(name, dir_fd=fd)
+            return False
+        os.unlink(name, dir_fd=fd)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    log.info('%s led nowhere in the root tree: made anew', printable_path(path))
+    return True
 
 
 def _template_with_status(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -38,7 +38,7 @@ from kiwi_stackbuild_plugin.stackbuild.plan import (
     BuildPlan, StackbuildRequest, make_plan, read_given
 )
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import (
-    rules_compiled_once, without_bootstrap, without_import
+    rules_compiled_once, with_database_links, without_bootstrap, without_import
 )
 from kiwi_stackbuild_plugin.stackbuild.prepared import prepared
 from kiwi_stackbuild_plugin.stackbuild.root_import import (
@@ -94,7 +94,8 @@ def stackbuild(
             'The root tree is complete after %.1f s%s', time.monotonic() - started,
             ', kiwi takes over' if plan.call.task else ''
         )
-        with without_import(plan.imported is not None), prepared(plan.preparation), \
+        with without_import(plan.imported is not None), with_database_links(), \
+                prepared(plan.preparation), \
                 without_bootstrap(plan.skips_bootstrap), _kept_inside(target), \
                 container_tool(plan.container):
             if plan.created is not None:

@@ -17,7 +17,7 @@ import rpm_root
 from rich_description import (
     LOG, build_root, check_builds, check_same, differences, prepare_rich, write_rich
 )
-from roots import MANAGERS, RealRoot, copy_root
+from roots import MANAGERS, RealRoot, copy_root, package_cache
 from rpm_repository import Distribution, cached_repository
 from rpm_root import RpmPlan
 from storages import Storage
@@ -171,6 +171,8 @@ def test_pacman(storage: Storage, tmp_path: Path, fast: List[str]) -> None:
     if missing:
         pytest.skip(f'no {", ".join(missing)}')
     real = RealRoot('pacman', tmp_path / 'root', tmp_path / 'work')
+    # of an earlier repository: the same names, made at another time
+    shutil.rmtree(Path(package_cache().partition('=')[2], 'pacman'), ignore_errors=True)
     repository = pacman_root.make_repository(tmp_path / 'repository')
     descriptions = {
         name: str(pacman_root.write_description(tmp_path / name, repository, more, name))

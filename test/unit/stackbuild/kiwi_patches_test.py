@@ -7,19 +7,20 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import pytest
-from kiwi.exceptions import KiwiDescriptionInvalid
+from kiwi.exceptions import KiwiCommandError, KiwiDescriptionInvalid
 from kiwi.package_manager import PackageManager
 from kiwi.repository.apt import RepositoryApt
+from kiwi.utils.rpm_database import RpmDataBase
 from kiwi.xml_description import XMLDescription
 from lxml import isoschematron
 
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
 from kiwi_stackbuild_plugin.description.schema import schema_version
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import (
-    rules_compiled_once, without_bootstrap
+    rules_compiled_once, with_database_links, without_bootstrap
 )
 
 #: kiwi 10 and later tell dnf4 and dnf5 apart
@@ -29,6 +30,21 @@ KNOWN = [name for name in MANAGERS if find_spec(f'kiwi.package_manager.{name}') 
     name != 'dnf' or not TELLS_DNF
 )]
 
+#: in a root, what is at the place of the host's data base; where that leads afterwards
+PLACES: Dict[str, Tuple[Callable[[Path], object], str]] = {
+    'nothing': (lambda path: None, '../../usr/lib/sysimage/rpm'),
+    'a link that leads nowhere': (
+        lambda path: path.symlink_to('../../root/.rpmdb'), '../../usr/lib/sysimage/rpm'
+    ),
+    'a link to nothing of the host': (
+        lambda path: path.symlink_to('/nowhere/of/the/host'), '../../usr/lib/sysimage/rpm'
+    ),
+    'a good link': (
+        lambda path: path.symlink_to('../../usr/lib/sysimage/rpm'), '../../usr/lib/sysimage/rpm'
+    ),
+    'another good link': (lambda path: path.symlink_to('../../etc'), '../../etc'),
+    'a directory': (Path.mkdir, ''),
+}
 DESCRIPTION = f'''<image schemaversion="{schema_version()}" name="rules">
 <description type="system"><author>a</author><contact>c</contact>
 <specification>s</specification></description>
@@ -154,3 +170,34 @@ def test_rules_are_compiled_once_and_hold(
     assert isoschematron.Schematron is own
     # the files that kiwi leaves open, as long as the warning is not one
     gc.collect()
+
+
+def data_base(root: Path) -> Any:
+    """Give kiwi's own object, for a host and a root that differ in the place."""
+    found = RpmDataBase.__new__(RpmDataBase)
+    found.root_dir = str(root)
+    found.rpmdb_host = SimpleNamespace(expand_query=lambda name: '/var/lib/rpm')
+    found.rpmdb_image = SimpleNamespace(expand_query=lambda name: '/usr/lib/sysimage/rpm')
+    return found
+
+
+@pytest.mark.parametrize('what', PLACES)
+def test_a_link_to_the_data_base_leads_there(tmp_path: Path, what: str) -> None:
+    for name in ('var/lib', 'usr/lib/sysimage/rpm', 'etc'):
+        (tmp_path / 'root' / name).mkdir(parents=True)
+    place = tmp_path / 'root/var/lib/rpm'
+    make, target = PLACES[what]
+    make(place)
+    with with_database_links():
+        data_base(tmp_path / 'root').link_database_to_host_path()
+    assert (os.readlink(place) if target else place.is_dir() and '') == target
+
+
+def test_no_link_outside_of_the_root_is_removed(tmp_path: Path) -> None:
+    for name in ('root/var', 'root/usr/lib/sysimage/rpm', 'outside'):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / 'root/var/lib').symlink_to('../../outside')
+    (tmp_path / 'outside/rpm').symlink_to('nowhere')
+    with with_database_links(), pytest.raises(KiwiCommandError):
+        data_base(tmp_path / 'root').link_database_to_host_path()
+    assert os.readlink(tmp_path / 'outside/rpm') == 'nowhere'
