@@ -101,7 +101,8 @@ def _image_below(root: str) -> ImageInfo:
     if info is None:
         raise KiwiStashRootInvalid(
             f'root tree {root!r} is an overlay, and the layers below it are gone: '
-            f'no image {hold_name(record)}', 'build it again'
+            f'no image {hold_name(record)}',
+            'build it again, unless another storage has them (CONTAINERS_STORAGE_CONF)'
         )
     return info
 
