@@ -24,8 +24,10 @@ from rpm_repository import cached_repository
 
 NOTHING, UPDATED = 'nothing updated', 'three packages updated'
 #: installed in the roots: small, with programs, with many files
-_PACKAGES = ('grep', 'sed', 'tzdata')
-_RPM_PACKAGES = ('grep', 'sed', 'python3-lib2to3')
+_PACKAGES = ('grep', 'sed', 'perl-modules-5.36')
+_RPM_PACKAGES = ('tree', 'bash', 'rpm-common')
+#: of ours, with one more each time
+_OPTIONS = ('--ignore-times', '--reproducible')
 #: the installed files are to be those of the package before
 _AS_IT_IS = ('debug_package %{nil}', '__os_install_post %{nil}', '_build_id_links none')
 _SPEC = '''Name: {name}
@@ -92,7 +94,9 @@ def run_week(
 
 
 def _stash_ours(box: Sandbox, place: str, root: str, week: Week, say: Say) -> None:
-    for way, words in (('ours', ()), ('ours, --ignore-times', ('--ignore-times',))):
+    for count in range(len(_OPTIONS) + 1):
+        words = _OPTIONS[:count]
+        way = ', '.join((OURS.title, ' '.join(words))) if words else OURS.title
         base = ('--base', f'{NAME}:latest', '--tag', f'week{len(words)}', *words)
         document = json.loads(subprocess.run(
             box.command([
@@ -120,12 +124,15 @@ def _stash(box: Sandbox, place: str, root: str, *words: str) -> float:
 
 def update_packages(root: str) -> None:
     """Install three packages anew, with a higher version and one file more in each."""
-    if os.path.exists(f'{root}/var/lib/dpkg/status'):
-        for package in _PACKAGES:
-            _update_deb(root, package)
-    else:
-        for package in _RPM_PACKAGES:
-            _update_rpm(root, package)
+    packages, query, update = (
+        (_PACKAGES, ('dpkg', '-s'), _update_deb)
+        if os.path.exists(f'{root}/var/lib/dpkg/status')
+        else (_RPM_PACKAGES, ('rpm', '-q'), _update_rpm)
+    )
+    for package in packages:
+        # one that is not there would be an addition
+        _run_or_say(package, ['chroot', root, *query, package])
+        update(root, package)
 
 
 def _update_rpm(root: str, package: str) -> None:

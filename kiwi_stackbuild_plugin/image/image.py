@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cached_property
@@ -128,14 +129,15 @@ def source_date() -> Optional[int]:
     epoch = os.environ.get('SOURCE_DATE_EPOCH')
     if not epoch:
         return None
-    try:
+    # int() takes blanks, underscores and digits of any script
+    if re.fullmatch('-?[0-9]{1,12}', epoch):
         seconds = int(epoch)
-        datetime.fromtimestamp(seconds, tz=timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        raise KiwiStashArgumentInvalid(
-            f'SOURCE_DATE_EPOCH {epoch!r}: not a number of seconds since 1970'
-        ) from None
-    return seconds
+        with suppress(ValueError, OverflowError, OSError):
+            datetime.fromtimestamp(seconds, tz=timezone.utc)
+            return seconds
+    raise KiwiStashArgumentInvalid(
+        f'SOURCE_DATE_EPOCH {epoch!r}: not a number of seconds since 1970'
+    )
 
 
 def timestamp() -> str:
@@ -148,7 +150,8 @@ def timestamp() -> str:
     seconds = source_date()
     moment = datetime.now(tz=timezone.utc) if seconds is None \
         else datetime.fromtimestamp(seconds, tz=timezone.utc)
-    return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
+    # strftime writes no zeros before a year
+    return moment.replace(microsecond=0, tzinfo=None).isoformat() + 'Z'
 
 
 def oci_architecture(machine: str) -> str:

@@ -5,6 +5,9 @@ rpm -qa, which kiwi runs itself when it makes an image, rewrites rpmdb.sqlite-sh
 an index of the -wal that who opens the data base first makes anew. The -wal is a
 part of the data base; an empty one says as much as none. The __db files of bdb
 are its memory, shared while it is open.
+
+A data base of rpm that was made anew differs from the one before by the times at which
+the same packages were installed.
 Sources: SQLite, "WAL-mode File Format"; rpm, lib/backend/sqlite.c, bdb_ro.c.
 """
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import (
-    Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Pattern, Set
+    Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Pattern, Set,
+    Tuple
 )
 
 from kiwi_stackbuild_plugin.tree.delta import (
@@ -55,6 +59,10 @@ _DATABASES: Dict[bytes, _Files] = {
     b'var/lib/dnf': _sqlite(rb'history\.sqlite'),
     b'usr/lib/sysimage/dnf': _sqlite(rb'history\.sqlite'),
     b'usr/lib/sysimage/libdnf5': _sqlite(rb'transaction_history\.sqlite'),
+}
+#: where rpm's headers are, and the indexes made of them in other files
+_HEADERS: Dict[bytes, Tuple[bytes, ...]] = {
+    b'rpmdb.sqlite': (), b'Packages.db': (b'Index.db',)
 }
 
 
@@ -99,6 +107,11 @@ def without_passing(delta: Delta, before: LookUp) -> Delta:
     gone: Set[bytes] = set()
     for directory in touched:
         gone.update(_only_read(delta, directory, before))
+    return _without(delta, gone)
+
+
+def _without(delta: Delta, gone: Set[bytes]) -> Delta:
+    """Leave paths out of a delta, and directories that it has for them alone."""
     if not gone:
         return delta
     removed = tuple(path for path in delta.removed if path not in gone)
@@ -142,6 +155,57 @@ def _only_read(delta: Delta, directory: bytes, before: LookUp) -> Set[bytes]:
         if old is not None and old.is_dir and same_metadata(old, itself.entry):
             found.add(directory)
     return found
+
+
+def without_install_times(
+    delta: Delta, before: LookUp, may_differ: Callable[[Entry, Entry], bool],
+    same_packages: Callable[[bytes, bytes], bool]
+) -> Delta:
+    """Leave out of a delta what differs by times of installation alone.
+
+    The files of such a data base are left as before, all of them, with their times.
+
+    :param before: gives an entry of what the delta is a change of
+    :param may_differ: asked of a file before and after, of the same size and rights
+    :param same_packages: asked of a directory and the file in it with rpm's headers
+    """
+    kept: Dict[bytes, int] = {}
+    for directory in databases_in(delta):
+        if _DATABASES[directory] is _RPM:
+            kept.update(_installed_again(delta, directory, before, may_differ, same_packages))
+    return _without(replace(delta, kept_times={**delta.kept_times, **kept}), set(kept))
+
+
+def _installed_again(
+    delta: Delta, directory: bytes, before: LookUp,
+    may_differ: Callable[[Entry, Entry], bool],
+    same_packages: Callable[[bytes, bytes], bool]
+) -> Dict[bytes, int]:
+    """Return the files of a data base and their times before, if only times differ."""
+    parts: Dict[bytes, Optional[Entry]] = dict.fromkeys(delta.removed)
+    parts.update((one.entry.path, one.entry) for one in delta.changes if one.kind != PARENT)
+    kept: Dict[bytes, int] = {}
+    for path, new in parts.items():
+        if path.rpartition(b'/')[0] != directory or not _is_part(path):
+            continue
+        old = before(path)
+        if _says_the_same(path, old, new):
+            continue
+        if not (old and new and _is_like(old, new) and may_differ(old, new)):
+            return {}
+        kept[path] = old.stat.st_mtime_ns
+    names = {path.rpartition(b'/')[2] for path in kept}
+    for head, more in _HEADERS.items():
+        if head in names and names <= {head, *more} and same_packages(directory, head):
+            return kept
+    return {}
+
+
+def _is_like(old: Entry, new: Entry) -> bool:
+    """Tell whether two are files by themselves that differ in time and content alone."""
+    return old.is_file and new.is_file and same_metadata(old, new) and (
+        old.stat.st_nlink == new.stat.st_nlink == 1
+    )
 
 
 def _says_the_same(path: bytes, old: Optional[Entry], new: Optional[Entry]) -> bool:

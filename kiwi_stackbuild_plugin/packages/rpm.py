@@ -15,7 +15,8 @@ import sqlite3
 import struct
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Callable, ContextManager, Dict, Iterator, Optional, Tuple
+from itertools import zip_longest
+from typing import Callable, ContextManager, Dict, Generator, Iterator, Optional, Tuple
 
 from kiwi_stackbuild_plugin.packages.database import Details, Package
 from kiwi_stackbuild_plugin.host.command import reason_of, run_command
@@ -47,7 +48,10 @@ _VENDOR, _LICENSE, _URL, _SOURCE, _HEADER_SHA256 = 1011, 1014, 1020, 1044, 273
 _TEXTS = {
     _NAME, _VERSION, _RELEASE, _ARCH, _VENDOR, _LICENSE, _URL, _SOURCE, _HEADER_SHA256
 }
+#: when it was installed, and the transaction, which has the time of its begin
+_INSTALL_TIMES = (1008, 1128)
 _INT32, _STRING = 4, 6
+_NUMBER = struct.Struct('>I')
 
 _NDB_HEAD = struct.Struct('<4sI4xI16x')
 _NDB_SLOT = struct.Struct('<4sIII')
@@ -81,7 +85,7 @@ class RpmDatabase:
                     if package.name != SIGNING_KEY
                 )
 
-    def headers(self, tree: TreeFiles) -> Iterator[Tuple[Package, bytes]]:
+    def headers(self, tree: TreeFiles) -> Generator[Tuple[Package, bytes], None, None]:
         """Yield all headers of a tree, those of signing keys too.
 
         :raises OSError: where a link is in the way, it is damaged, or of bdb
@@ -91,6 +95,24 @@ class RpmDatabase:
                 raise OSError(0, 'Berkeley DB, which rpm of today does not write')
             if path:
                 yield from read_headers(path)
+
+    def same_but_times(self, before: TreeFiles, after: TreeFiles, path: bytes) -> bool:
+        """Tell whether two trees differ by the times of installation alone.
+
+        All headers are compared, in their order. What rpm searches is made of them.
+
+        :param path: of the one data base that both are to have
+        :raises OSError: as headers does
+        """
+        for tree in (before, after):
+            if [place + b'/' + names[0] for place, names in find_databases(tree)] != [path]:
+                return False
+        with closing(self.headers(before)) as one, closing(self.headers(after)) as two:
+            return all(
+                old is not None and new is not None and old[0] == new[0]
+                and _without_times(old[1]) == _without_times(new[1])
+                for old, new in zip_longest(one, two)
+            )
 
     @contextmanager
     def copied(self, tree: TreeFiles) -> Iterator[str]:
@@ -214,7 +236,7 @@ def _parse_header(blob: bytes) -> Optional[Package]:
             end = blob.index(b'\0', begin + offset)
             values[tag] = blob[begin + offset:end].decode('utf-8', 'replace')
         elif tag == _EPOCH and kind == _INT32:
-            values[tag] = str(struct.unpack_from('>I', blob, begin + offset)[0])
+            values[tag] = str(_NUMBER.unpack_from(blob, begin + offset)[0])
     if not values.get(_NAME):
         return None
     version = f'{values.get(_VERSION, "")}-{values.get(_RELEASE, "")}'
@@ -226,6 +248,19 @@ def _parse_header(blob: bytes) -> Optional[Package]:
             *(values.get(tag, '') for tag in (_VENDOR, _URL, _SOURCE, _HEADER_SHA256))
         )
     )
+
+
+def _without_times(blob: bytes) -> bytes:
+    """Return a header in which the time of installation and the transaction are zero."""
+    entries, _ = _COUNTS.unpack_from(blob)
+    begin = _COUNTS.size + entries * _INDEX.size
+    result = bytearray(blob)
+    for tag, kind, offset, count in _INDEX.iter_unpack(blob[_COUNTS.size:begin]):
+        where = begin + offset
+        if tag in _INSTALL_TIMES and (kind, count) == (_INT32, 1) \
+                and where + _NUMBER.size <= len(blob):
+            _NUMBER.pack_into(result, where, 0)
+    return bytes(result)
 
 
 def _read_bdb(path: str) -> Iterator[Package]:

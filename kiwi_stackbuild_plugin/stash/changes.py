@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
+from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Callable, Iterator, Optional
 
 from kiwi_stackbuild_plugin.host.errors import (
-    KiwiStashArgumentInvalid, KiwiStashVerifyFailed
+    KiwiStackBuildError, KiwiStashArgumentInvalid, KiwiStashVerifyFailed, printable_path
 )
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import (
@@ -17,7 +19,10 @@ from kiwi_stackbuild_plugin.image.image import (
 from kiwi_stackbuild_plugin.layer.extras import amend, read_entry
 from kiwi_stackbuild_plugin.overlay.mounted import opened_layers
 from kiwi_stackbuild_plugin.overlay.upper import Both, touched
-from kiwi_stackbuild_plugin.packages.database_files import without_passing
+from kiwi_stackbuild_plugin.packages.database_files import (
+    without_install_times, without_passing
+)
+from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.stash.base import Base
 from kiwi_stackbuild_plugin.stash.index import IndexDamaged, read_index
 from kiwi_stackbuild_plugin.stash.source import RootTree
@@ -27,7 +32,7 @@ from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
-from kiwi_stackbuild_plugin.tree.layered import Unreadable
+from kiwi_stackbuild_plugin.tree.layered import LayeredTree, Unreadable
 from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
 from kiwi_stackbuild_plugin.tree.selection import storable
 from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, ByteCode, Times
@@ -64,8 +69,9 @@ def find_changes(
 
     :param entries: begins a scan of the tree, or passes on what is given to it of one
     :param use_index: False looks at what the storage has, damage included
-    :param ignore_times: what differs by its time alone keeps that of the base,
-        but for sources whose time Python's byte code names
+    :param ignore_times: what differs by its time alone keeps that of the base, but
+        for sources whose time Python's byte code names; so does rpm's data base where
+        only the times of installation differ
     :param looks_at_all: at what an overlay root has not changed, too
     """
     matters = ByteCode(tree.fd).names_time_of if ignore_times else None
@@ -77,24 +83,39 @@ def find_changes(
             return without_passing(compare(
                 both[0], entries(iter(both[1])), files.same_content, Trust(None, base.rounded)
             ), files.entry)
-        known = read_index(
-            base.info.image_id, tree.exclusion
-        ) if use_index else None
+        known = read_index(base.info.image_id, tree.exclusion) if use_index else None
         # it has all that was in the tree, also what no layer can hold
         if known is not None:
             try:
-                return without_passing(compare(
+                return _settled(compare(
                     storable(known, lambda path, why: None, longest_path),
                     entries(), files.same_content, trust, matters
-                ), files.entry)
+                ), files, ignore_times)
             except IndexDamaged as issue:
                 log.debug('index of %s: %s', base.info.image_id[:12], issue)
-        there = amend(
-            scan_ahead(files.fd, tree.stored_exclusion), extras_of(base.info)
+        there = amend(scan_ahead(files.fd, tree.stored_exclusion), extras_of(base.info))
+        found = compare(there, entries(), files.same_content, trust, matters)
+        return _settled(found, files, ignore_times)
+
+
+def _settled(delta: Delta, files: _BaseFiles, ignore_times: bool) -> Delta:
+    """Leave out what says the same of packages as the base."""
+    if not ignore_times:
+        return without_passing(delta, files.entry)
+    result = without_install_times(
+        delta, files.entry, _at_another_time, files.same_packages
+    )
+    for path in result.kept_times.keys() - delta.kept_times.keys():
+        log.info(
+            '%s differs from the base by times of installation alone: the image has '
+            'that of the base', printable_path(path)
         )
-        return without_passing(
-            compare(there, entries(), files.same_content, trust, matters), files.entry
-        )
+    return without_passing(result, files.entry)
+
+
+def _at_another_time(old: Entry, new: Entry) -> bool:
+    """Tell whether an index would show that the base's content was kept."""
+    return old.stat.st_mtime_ns // 10**9 != new.stat.st_mtime_ns // 10**9
 
 
 def _trust_in(base: Base, tree: RootTree) -> Trust:
@@ -151,6 +172,10 @@ class _BaseFiles:
         """Return an entry of the base, as it was in its tree."""
         return read_entry(self.fd, path, extras_of(self._info))
 
+    def same_packages(self, directory: bytes, name: bytes) -> bool:
+        """Compare data bases of rpm, see RpmDatabase.same_but_times."""
+        return _same_packages(self._space, self.fd, self._tree_fd, directory, name)
+
     def same_content(self, path: bytes) -> bool:
         """Compare a file of the base with that of the tree."""
         try:
@@ -158,6 +183,18 @@ class _BaseFiles:
         except FileNotFoundError:
             # the index knows a file that went while it was stashed
             return False
+
+
+def _same_packages(
+    space: Workspace, one: int, two: int, directory: bytes, name: bytes
+) -> bool:
+    path = directory + b'/' + name
+    read = RpmDatabase(lambda: TemporaryDirectory(dir=space.path))
+    try:
+        return read.same_but_times(LayeredTree([one]), LayeredTree([two]), path)
+    except (OSError, KiwiStackBuildError) as issue:
+        log.debug('%s: %s', printable_path(path), issue)
+        return False
 
 
 def verify(
@@ -174,11 +211,16 @@ def verify(
     info = local.find_image(image_id)
     extras = extras_of(info) if info else {}
     with local.mounted(space, image_id) as path, opened_tree(path) as fd:
-        delta = without_passing(compare(
+        delta = compare(
             amend(scan_ahead(fd, tree.stored_exclusion), extras),
             times.apply(tree.entries([], longest_path)),
             ContentComparer(fd, tree.fd), Trust(None, rounded)
-        ), lambda path: read_entry(fd, path, extras))
+        )
+        entry_of = partial(read_entry, fd, extras=extras)
+        delta = without_passing(without_install_times(
+            delta, entry_of, lambda old, new: new.path in times.kept,
+            partial(_same_packages, space, fd, tree.fd)
+        ), entry_of)
     paths = [*delta.removed, *(
         change.entry.path for change in delta.changes if change.kind != PARENT
     )]

@@ -76,7 +76,8 @@ options:
     --ignore-times
         store nothing of an entry that differs from the base by its
         modification time alone: in the image it has that of the
-        base. How many there are is said
+        base. How many there are is said. The times of installation
+        in rpm's data base are such times as well
     --keep-last=<number>
         with --prune: keep so many of the newest stashes of each name
     --keep-weekly=<number>

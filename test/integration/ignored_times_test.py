@@ -9,8 +9,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Dict, Sequence
 
 import pytest
+from rpms import build_rpm, require_rpm
 from storages import Storage
 from trees import describe, make_root
 from witnesses import RECORD, import_tree, mounted, stash
@@ -114,6 +116,67 @@ def test_what_is_new_is_stored(storage: Storage, second: Path, tmp_path: Path) -
     assert ' 1 added, 0 changed, 0 removed' in stash(storage, second, '--ignore-times')
     again = import_tree(storage, tmp_path / 'again')
     assert os.lstat(again / 'etc/early').st_mtime_ns == -5
+
+
+RPMDB = 'usr/lib/sysimage/rpm/rpmdb.sqlite'
+
+
+def prepare_rpm(where: Path, packages: Sequence[Path], moment: int) -> Path:
+    """Make a tree with a data base of rpm, installed at a moment (seconds)."""
+    root = make_root(where)
+    for package in packages:
+        subprocess.run([
+            'rpm', '--dbpath', root / 'usr/lib/sysimage/rpm', '--define',
+            '_db_backend sqlite', '--nodeps', '--justdb', '-U', package
+        ], check=True, env={**os.environ, 'SOURCE_DATE_EPOCH': str(moment)})
+        moment += 1
+    for path in (*root.rglob('*'), root):
+        set_time(path, moment * 10**9)
+    return root
+
+
+def installed(root: Path, copy: Path) -> Dict[str, int]:
+    """Return the packages of a tree, and when they were installed, as rpm tells."""
+    shutil.copytree((root / RPMDB).parent, copy)
+    lines = subprocess.run([
+        'rpm', '--dbpath', copy, '-qa', '--qf', r'%{NAME}-%{VERSION} %{INSTALLTIME}\n'
+    ], check=True, capture_output=True, text=True).stdout.splitlines()
+    return {name: int(moment) for name, moment in map(str.split, lines)}
+
+
+@pytest.mark.parametrize(('version', 'clamped', 'kept'), [
+    # of the second package in the second week; whether both trees have the same mtimes;
+    # whether the data base is the first week's
+    ('1', False, True), ('2', False, False), ('1', True, False),
+])
+def test_times_of_installation(
+    storage: Storage, tmp_path: Path, version: str, clamped: bool, kept: bool
+) -> None:
+    """All of rpm's data base or none of it, and what is next knows which."""
+    require_rpm()
+    alpha, one, two = (
+        build_rpm(tmp_path / 'rpms', *words)
+        for words in (('alpha', '1'), ('beta', '1'), ('beta', version))
+    )
+    stash(storage, prepare_rpm(tmp_path / 'week', [alpha, one], 1_500_000_000))
+    shutil.rmtree(tmp_path / 'week')
+    root = prepare_rpm(tmp_path / 'week', [alpha, two], 1_600_000_000)
+    if clamped:
+        set_time(root / RPMDB, 1_500_000_002 * 10**9 + 1)
+    told = stash(storage, root, '--ignore-times', '--verify')
+    assert (f'{RPMDB} differs from the base by times of installation alone: the image has '
+            'that of the base' in told) is kept
+    begin = 1_500_000_000 if kept else 1_600_000_000
+    assert installed(storage.mount('localhost/small'), tmp_path / 'copy') == {
+        'alpha-1': begin, f'beta-{version}': begin + 1
+    }
+    storage.unmount('localhost/small')
+    assert 'nothing changed' in stash(storage, root, '--ignore-times')
+    storage.forget_indexes()
+    assert 'nothing changed' in stash(storage, root, '--ignore-times', '--tag=v2')
+    # the next without it has the data base of the tree
+    stash(storage, root)
+    assert mounted(storage)[RPMDB.encode()] == describe(root, RECORD)[RPMDB.encode()]
 
 
 def test_first_of_a_chain_has_no_times_to_keep(storage: Storage, tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ from typing import Any, Dict
 
 import pytest
 
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
 from kiwi_stackbuild_plugin.image.image import (
-    encode, info_from_inspect, make_config, make_manifest, oci_architecture, oci_descriptor
+    encode, info_from_inspect, make_config, make_manifest, oci_architecture, oci_descriptor,
+    source_date, timestamp
 )
 
 
@@ -63,3 +65,23 @@ def test_inspected_images() -> None:
 def test_documents_are_written_in_one_way() -> None:
     assert make_manifest([], None, {}, {})['layers'] == []
     assert encode({'b': 1, 'a': '\udcff'}) == b'{"a":"\xff","b":1}'
+
+
+@pytest.mark.parametrize(('epoch', 'moment'), [
+    ('0', '1970-01-01T00:00:00Z'), ('-1', '1969-12-31T23:59:59Z'),
+    ('1700000000', '2023-11-14T22:13:20Z'), ('4294967296', '2106-02-07T06:28:16Z'),
+    ('-62135596800', '0001-01-01T00:00:00Z'), ('253402300799', '9999-12-31T23:59:59Z')
+])
+def test_source_date(monkeypatch: pytest.MonkeyPatch, epoch: str, moment: str) -> None:
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', epoch)
+    assert (source_date(), timestamp()) == (int(epoch), moment)
+
+
+@pytest.mark.parametrize('epoch', [
+    'x', '1.5', '1e3', '0x10', ' 1', '1\n', '+5', '--1', '-', '1_0', '\u0661', '\u00b2',
+    '253402300800', '-62135596801', '9' * 20, '9' * 5000
+])
+def test_source_date_that_is_none(monkeypatch: pytest.MonkeyPatch, epoch: str) -> None:
+    monkeypatch.setenv('SOURCE_DATE_EPOCH', epoch)
+    with pytest.raises(KiwiStashArgumentInvalid, match='SOURCE_DATE_EPOCH'):
+        source_date()

@@ -11,7 +11,9 @@ from typing import Dict, List, Optional
 import pytest
 from stacks import make
 
-from kiwi_stackbuild_plugin.packages.database_files import without_passing
+from kiwi_stackbuild_plugin.packages.database_files import (
+    without_install_times, without_passing
+)
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Trust, compare
 from kiwi_stackbuild_plugin.tree.opening import opened_tree
@@ -121,3 +123,81 @@ def test_times_that_are_kept_are_not_forgotten(tmp_path: Path) -> None:
         delta = without_passing(whole, before.entry)
     assert not whole.is_empty and delta.is_empty
     assert b'etc/a' in delta.kept_times and delta.kept_times == whole.kept_times
+
+
+NDB = 'usr/lib/sysimage/rpm'
+MADE = {
+    f'{NDB}/Packages.db': 'one', f'{NDB}/Index.db': 'one', f'{NDB}/.rpm.lock': '',
+    'var/lib/rpm/rpmdb.sqlite': 'one', 'var/lib/rpm/rpmdb.sqlite-wal': '',
+    'var/lib/rpm/rpmdb.sqlite-shm': 'one', 'usr/share/rpm/Packages': 'one',
+    'var/lib/dnf/history.sqlite': 'one', 'etc/a': 'a'
+}
+INDEX, PACKAGES = f'{NDB}/Index.db', f'{NDB}/Packages.db'
+SQLITE = 'var/lib/rpm/rpmdb.sqlite'
+
+
+@pytest.mark.parametrize(('changes', 'kept', 'found'), [
+    # what was made anew, of the same size: all files of a data base, or none
+    ({PACKAGES: 'two', INDEX: 'two'}, [INDEX, PACKAGES], []),
+    ({PACKAGES: 'two'}, [PACKAGES], []),
+    ({INDEX: 'two'}, [], [f'C {INDEX}']),
+    ({PACKAGES: 'two', INDEX: 'longer'}, [], [f'C {INDEX}', f'C {PACKAGES}']),
+    ({PACKAGES: 'two', INDEX: None}, [], [f'C {PACKAGES}', f'D {INDEX}']),
+    ({PACKAGES: 'two', INDEX: '0600'}, [], [f'C {INDEX}', f'C {PACKAGES}']),
+    ({PACKAGES: 'two', f'{NDB}/Packages': 'x'}, [],
+     [f'A {NDB}/Packages', f'C {PACKAGES}']),
+    ({SQLITE: 'two'}, [SQLITE], []),
+    ({SQLITE: 'two', f'{SQLITE}-shm': 'two'}, [SQLITE], []),
+    ({SQLITE: 'two', f'{SQLITE}-wal': None}, [SQLITE], []),
+    ({SQLITE: 'two', f'{SQLITE}-wal': 'x'}, [], [f'C {SQLITE}', f'C {SQLITE}-wal']),
+    ({SQLITE: 'longer'}, [], [f'C {SQLITE}']), ({SQLITE: None}, [], [f'D {SQLITE}']),
+    ({SQLITE: '> else'}, [], [f'C {SQLITE}']),
+    # of the same second: the next stash could not tell
+    ({SQLITE: 'two at 7'}, [], [f'C {SQLITE}']),
+    # of each directory by itself, and no others
+    ({PACKAGES: 'two', SQLITE: 'longer'}, [PACKAGES], [f'C {SQLITE}']),
+    ({'usr/share/rpm/Packages': 'two'}, [], ['C usr/share/rpm/Packages']),
+    ({'var/lib/dnf/history.sqlite': 'two'}, [], ['C var/lib/dnf/history.sqlite']),
+    ({SQLITE: 'two', 'etc/a': 'b'}, [SQLITE], ['C etc/a']), ({}, [], [])
+], ids=lambda value: ' '.join(value))
+@pytest.mark.parametrize('same', [True, False])
+def test_times_of_installation(
+    tmp_path: Path, changes: Dict[str, Optional[str]], kept: List[str], found: List[str],
+    same: bool
+) -> None:
+    make(tmp_path / 'before', MADE)
+    change(make(tmp_path / 'after', MADE), {
+        path: what and what.replace(' at 7', '') for path, what in changes.items()
+    })
+    for path, what in changes.items():
+        if what and ' at 7' in what:
+            os.utime(tmp_path / 'after' / path, ns=(7 * 10**9 + 5, 7 * 10**9 + 5))
+    asked: List[str] = []
+
+    def same_packages(directory: bytes, name: bytes) -> bool:
+        asked.append(os.fsdecode(directory + b'/' + name))
+        return same
+
+    with opened_tree(str(tmp_path / 'before')) as old, \
+            opened_tree(str(tmp_path / 'after')) as new, closing(TreeReader(old)) as before:
+        delta = without_install_times(
+            compare(scan(old), scan(new), ContentComparer(old, new), Trust(), lambda one: False),
+            before.entry,
+            lambda one, two: one.stat.st_mtime_ns // 10**9 != two.stat.st_mtime_ns // 10**9,
+            same_packages
+        )
+        result = without_passing(delta, before.entry)
+    # one file is asked for
+    assert asked == sorted(path for path in kept if not path.endswith('Index.db'))
+    told = sorted(
+        [f'D {os.fsdecode(path)}' for path in result.removed] + [
+            f'{one.kind} {os.fsdecode(one.entry.path)}' for one in result.changes
+            if one.kind != PARENT
+        ]
+    )
+    times = {os.fsdecode(path): time for path, time in delta.kept_times.items()}
+    if same:
+        assert told == found and result.is_empty == (not found)
+        assert {path: times.get(path) for path in kept} == dict.fromkeys(kept, 7 * 10**9)
+    else:
+        assert {f'C {path}' for path in kept} <= set(told) and not set(kept) & set(times)

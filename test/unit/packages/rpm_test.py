@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import struct
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Callable, Dict, Iterator, List, Sequence
@@ -19,12 +20,14 @@ from kiwi_stackbuild_plugin.packages import rpm as module
 from kiwi_stackbuild_plugin.packages.database import Package, Packages, read_packages
 from kiwi_stackbuild_plugin.packages.rpm import RpmDatabase
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
+from kiwi_stackbuild_plugin.tree.opening import opened_tree
 
 RPMS = [('alpha', '1.0', ''), ('beta', '2', '3')]
 EXPECTED = frozenset({
     Package('rpm', 'alpha', 'noarch', '1.0-1'), Package('rpm', 'beta', 'noarch', '3:2-1')
 })
 NAME, VERSION, RELEASE, EPOCH, ARCH = 1000, 1001, 1002, 1003, 1022
+BUILT, INSTALLED, TRANSACTION = 1006, 1008, 1128
 
 
 @pytest.fixture
@@ -307,3 +310,65 @@ def test_what_rpm_says_of_a_package(
     assert told.licenses == ('MIT',)
     assert told.source == 'alpha-1.0-1.src.rpm'
     assert len(told.checksum) == 64
+
+
+def sqlite(headers: Sequence[bytes], where: Path) -> None:
+    """Write a data base of sqlite, with what rpm has beside the headers."""
+    with closing(sqlite3.connect(where)) as made:
+        made.execute('CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)')
+        made.executemany('INSERT INTO Packages (blob) VALUES (?)', ((one,) for one in headers))
+        made.commit()
+
+
+ONE = {NAME: 'a', VERSION: '1', BUILT: 5, INSTALLED: 100, TRANSACTION: 90}
+OTHER = {NAME: 'b', VERSION: '1', BUILT: 5, INSTALLED: 101, TRANSACTION: 90}
+BEYOND = struct.pack('>IIiIIIiIII', 2, 2, NAME, 6, 0, 1, INSTALLED, 4, 9, 1) + b'a\0'
+TWICE = struct.pack('>IIiIIIiIII', 2, 12, NAME, 6, 8, 1, INSTALLED, 4, 0, 2)
+
+
+@pytest.mark.parametrize(('before', 'after', 'same'), [
+    ([ONE, OTHER], [ONE, OTHER], True),
+    ([ONE, OTHER], [{**ONE, INSTALLED: 7, TRANSACTION: 6}, {**OTHER, INSTALLED: 8}], True),
+    ([ONE], [{**ONE, BUILT: 6}], False),
+    ([ONE], [{**ONE, VERSION: '2'}], False),
+    ([ONE], [{**ONE, NAME: 'c'}], False),
+    ([ONE, OTHER], [OTHER, ONE], False),
+    ([ONE], [ONE, OTHER], False), ([ONE, OTHER], [ONE], False), ([ONE], [], False),
+    # never told of, or as text
+    ([ONE], [{NAME: 'a', VERSION: '1', BUILT: 5, TRANSACTION: 90}], False),
+    ([ONE], [{**ONE, INSTALLED: 'now'}], False),
+    # strangers: behind the end; two of them; the time is where the name is
+    ([BEYOND], [BEYOND], True),
+    ([TWICE + b'\0\0\0\1\0\0\0\1abc\0'], [TWICE + b'\0\0\0\1\0\0\0\2abc\0'], False),
+    ([struct.pack('>IIiIIIiIII', 2, 4, NAME, 6, 0, 1, INSTALLED, 4, 0, 1) + b'abc\0'],
+     [struct.pack('>IIiIIIiIII', 2, 4, NAME, 6, 0, 1, INSTALLED, 4, 0, 1) + b'abd\0'], False),
+], ids=str)
+@pytest.mark.parametrize('name', ['rpmdb.sqlite', 'Packages.db'])
+def test_times_of_installation(
+    tmp_path: Path, name: str, before: Sequence[Dict[int, str | int] | bytes],
+    after: Sequence[Dict[int, str | int] | bytes], same: bool
+) -> None:
+    path = f'var/lib/rpm/{name}'
+    for side, headers in (('one', before), ('two', after)):
+        where = tmp_path / side / path
+        where.parent.mkdir(parents=True)
+        blobs = [one if isinstance(one, bytes) else header(one) for one in headers]
+        if name == 'rpmdb.sqlite':
+            sqlite(blobs, where)
+        else:
+            where.write_bytes(ndb(blobs))
+    assert differs_by_times(tmp_path, path) is same
+    assert not differs_by_times(tmp_path, path.replace('/rpm/', '/'))
+    # and of two data bases it is not known which one rpm reads
+    write(tmp_path, '../two/usr/share/rpm/Packages.db', ndb([]))
+    assert not differs_by_times(tmp_path, path)
+
+
+def differs_by_times(tmp_path: Path, path: str) -> bool:
+    """Compare the trees "one" and "two"; nothing is left of it."""
+    (tmp_path / 'scratch').mkdir(exist_ok=True)
+    read = RpmDatabase(lambda: TemporaryDirectory(dir=tmp_path / 'scratch'))
+    with opened_tree(str(tmp_path / 'one')) as one, opened_tree(str(tmp_path / 'two')) as two:
+        same = read.same_but_times(LayeredTree([one]), LayeredTree([two]), path.encode())
+    assert os.listdir(tmp_path / 'scratch') == []
+    return same

@@ -28,7 +28,8 @@ def test_slices(text: str, part: Part) -> None:
 
 
 @pytest.mark.parametrize('text', [
-    '', '1', '/', '0/1', '2/1', '1/0', '-1/2', '1/2/3', '1/2\n'
+    '', '1', '/', '0/1', '2/1', '1/0', '-1/2', '1/2/3', '1/2\n', ' 1/2', '+1/2', '1.0/2',
+    '\u0661/\u0663', '1/1000000', f'1/{"9" * 5000}'
 ])
 def test_slices_that_are_none(text: str) -> None:
     with pytest.raises(KiwiStashArgumentInvalid, match='is no slice'):
