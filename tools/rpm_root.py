@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -73,6 +74,14 @@ def write_description(
     description.add_packages('image', plan.packages)
     description.element('repository/source').set('path', f'dir://{source}')
     return description.write(directory)
+
+
+def bootstrap_packages() -> List[str]:
+    """Return what a root begins with, without the package manager."""
+    tree = ElementTree.parse(TEMPLATE / 'config.xml')
+    return [node.attrib['name'] for node in tree.iterfind(
+        "packages[@type='bootstrap']/package"
+    )]
 
 
 def main() -> int:

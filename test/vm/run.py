@@ -11,20 +11,23 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Optional, Sequence
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 sys.path[:0] = [str(REPOSITORY / 'test'), str(REPOSITORY / 'tools')]
 
 from debian_root import (
-    MirrorUnavailable, RootPrepareFailed, find_repository, kiwi_environment,
-    prepare_root, stop_agent
+    MirrorUnavailable, RootPrepareFailed, find_repository, kiwi_environment, stop_agent
 )
+import debian_root
 import longrun
+import rpm_root
 from longrun import RunFailed, say, timed
 from machine import Machine, MachineFailed, booted
+from rpm_repository import Distribution, RepositoryFailed, cached_repository
 from storages import make_storage, remove_storage
 
 KIWI = os.environ.get('KIWI_NG') or str(Path(sys.executable).parent / 'kiwi-ng')
@@ -32,7 +35,76 @@ DESCRIPTION = REPOSITORY / 'demo/vm'
 #: one file of the container, one of the description on top of it
 FROM_BASE = ('etc/stash-base', 'This file is from the container.')
 FROM_ROLE = ('etc/stash-role', 'This machine was a container.')
-BASE_PACKAGES = ('apt', 'base-files', 'python3')
+ROOTS = ('apt', *rpm_root.MANAGERS)
+
+
+@dataclass(frozen=True)
+class Packages:
+    """Where the container and the machine come from.
+
+    :param manager: one of ROOTS
+    :param repository: as kiwi's --set-repo takes it
+    :param bootstrap: packages of a container of this kind
+    :param question: to the machine's own data base, of a package that it has
+    :param rpms: the directory of the repository, for a root of RPM
+    """
+
+    manager: str
+    repository: str
+    bootstrap: Sequence[str]
+    question: str
+    rpms: Optional[Path] = None
+
+    @classmethod
+    def of(cls, manager: str) -> Packages:
+        """Find the repository, or make the one of RPM.
+
+        :raises MirrorUnavailable: no mirror answers
+        :raises RepositoryFailed: it cannot be made
+        """
+        if manager == 'apt':
+            return cls(
+                manager, find_repository().kiwi_argument(),
+                ('apt', 'base-files', 'python3'), 'dpkg-query -W systemd'
+            )
+        with timed('a repository with kernel, init and boot loader'):
+            rpms = cached_repository(Distribution(bootable=True))
+        return cls(
+            manager, f'dir://{rpms},rpm-md,stackos',
+            (*rpm_root.bootstrap_packages(), rpm_root.MANAGERS[manager]),
+            'rpm -q systemd', rpms
+        )
+
+    def prepare(self, root: Path) -> None:
+        """Build the container's root.
+
+        :raises RootPrepareFailed: kiwi fails
+        """
+        if self.rpms:
+            rpm_root.prepare_root(
+                str(root), rpm_root.RpmPlan(self.manager), KIWI, self.rpms
+            )
+        else:
+            debian_root.prepare_root(str(root), kiwi=KIWI)
+
+    def write_description(self, where: Path, bootstrap: Sequence[str] = ()) -> Path:
+        """Write the machine's description for this package manager; return it.
+
+        :param where: the new directory
+        :param bootstrap: packages to begin with, if it is for no stash
+        """
+        shutil.copytree(DESCRIPTION, where)
+        config = where / 'config.xml'
+        text = config.read_text(encoding='utf-8').replace(
+            '<packagemanager>apt<', f'<packagemanager>{self.manager}<'
+        )
+        if bootstrap:
+            packages = ''.join(f'<package name="{name}"/>' for name in bootstrap)
+            text = text.replace(
+                '</image>', f'<packages type="bootstrap">{packages}</packages></image>'
+            )
+        config.write_text(text, encoding='utf-8')
+        return where
 
 
 class Steps:
@@ -58,13 +130,13 @@ class Steps:
             )
 
 
-def stash_base(steps: Steps) -> float:
+def stash_base(steps: Steps, packages: Packages) -> float:
     """Prepare the container's root and stash it; return kiwi's seconds."""
     root = steps.work / 'base'
     start = time.monotonic()
-    prepare_root(str(root), kiwi=KIWI)
+    packages.prepare(root)
     prepared = time.monotonic() - start
-    say('kiwi-ng system prepare: a small Debian root', prepared)
+    say(f'kiwi-ng system prepare: a small root by {packages.manager}', prepared)
     (root / FROM_BASE[0]).write_text(FROM_BASE[1] + '\n', encoding='utf-8')
     steps.kiwi(
         'kiwi-ng system stash', 'system', 'stash', f'--root={root}',
@@ -74,14 +146,15 @@ def stash_base(steps: Steps) -> float:
     return prepared
 
 
-def build(steps: Steps, profile: str) -> Path:
+def build(steps: Steps, packages: Packages, profile: str) -> Path:
     """Build a disk from the stash and the description; return the disk."""
     target = steps.work / profile
+    description = packages.write_description(steps.work / f'description-{profile}')
     steps.kiwi(
         f'kiwi-ng system stackbuild: container to disk, {profile}',
         f'--profile={profile}', f'--shared-cache-dir={steps.work}/cache-{profile}',
-        'system', 'stackbuild', '--stash=vm-base', f'--description={DESCRIPTION}',
-        f'--target-dir={target}', '--', f'--set-repo={find_repository().kiwi_argument()}'
+        'system', 'stackbuild', '--stash=vm-base', f'--description={description}',
+        f'--target-dir={target}', '--', f'--set-repo={packages.repository}'
     )
     return find_disk(target)
 
@@ -94,7 +167,7 @@ def find_disk(target: Path) -> Path:
     return found[0]
 
 
-def boot(disk: Path, log: Path, uefi: bool) -> None:
+def boot(disk: Path, log: Path, uefi: bool, packages: Packages) -> None:
     """Start the machine, log in, look at the files.
 
     A second time if need be: emulated clocks stop a kernel now and then where
@@ -102,7 +175,7 @@ def boot(disk: Path, log: Path, uefi: bool) -> None:
     """
     for attempt in (1, 2):
         try:
-            _boot_and_look(disk, log, uefi)
+            _boot_and_look(disk, log, uefi, packages)
             return
         except MachineFailed as issue:
             if attempt == 2:
@@ -110,7 +183,7 @@ def boot(disk: Path, log: Path, uefi: bool) -> None:
             print(f'  once more: {issue}', flush=True)
 
 
-def _boot_and_look(disk: Path, log: Path, uefi: bool) -> None:
+def _boot_and_look(disk: Path, log: Path, uefi: bool, packages: Packages) -> None:
     start = time.monotonic()
     with booted(disk, log, uefi) as machine:
         machine.wait_for('login: ', 600)
@@ -122,6 +195,8 @@ def _boot_and_look(disk: Path, log: Path, uefi: bool) -> None:
             if told != wanted:
                 raise MachineFailed(f'/{name} holds {told!r}, not {wanted!r}')
             print(f'  /{name}: {told}', flush=True)
+        installed = ' '.join(machine.run(packages.question).split())
+        print(f'  {packages.question}: {installed}', flush=True)
         kernel = machine.run('uname -sr; test -d /sys/firmware/efi && echo UEFI || echo BIOS')
         print(f'  {" ".join(kernel.split())}', flush=True)
         if uefi != kernel.endswith('UEFI'):
@@ -136,29 +211,30 @@ def log_in(machine: Machine) -> None:
     machine.wait_for(r'# $', 120)
 
 
-def compare(steps: Steps, limit: float) -> None:
+def compare(steps: Steps, packages: Packages, limit: float) -> None:
     """Build the same disk with kiwi alone, from packages."""
-    description = steps.work / 'scratch-description'
-    shutil.copytree(DESCRIPTION, description)
-    config = description / 'config.xml'
-    packages = ''.join(f'<package name="{name}"/>' for name in BASE_PACKAGES)
-    config.write_text(config.read_text(encoding='utf-8').replace(
-        '</image>', f'<packages type="bootstrap">{packages}</packages></image>'
-    ), encoding='utf-8')
+    description = packages.write_description(
+        steps.work / 'scratch-description', packages.bootstrap
+    )
     steps.kiwi(
         'the same from scratch: kiwi-ng system build', '--profile=bios',
         f'--shared-cache-dir={steps.work}/cache-scratch', 'system', 'build',
         f'--description={description}', f'--target-dir={steps.work}/scratch',
-        f'--set-repo={find_repository().kiwi_argument()}', seconds=limit
+        f'--set-repo={packages.repository}', seconds=limit
     )
 
 
-def check_machine(firmware: List[str]) -> None:
-    """Make sure that this kernel can make the disks.
+def check_machine(firmware: List[str], manager: str) -> None:
+    """Make sure that the packages and this kernel can make the disks.
 
-    :raises RunFailed: it cannot
+    :raises RunFailed: they cannot
     """
     if 'uefi' in firmware:
+        if manager != 'apt':
+            raise RunFailed(
+                f'--root={manager} ends at --firmware=bios: the repository has grub-pc, '
+                'with which Debian allows no grub-efi-amd64'
+            )
         if shutil.which('modprobe'):
             subprocess.run(['modprobe', '-q', 'vfat'], check=False)
         if '\tvfat\n' not in Path('/proc/filesystems').read_text(encoding='ascii'):
@@ -169,19 +245,20 @@ def check_machine(firmware: List[str]) -> None:
 
 def show(work: Path, given: argparse.Namespace) -> None:
     """All steps."""
-    check_machine(given.firmware or [])
+    check_machine(given.firmware or [], given.root)
     steps = Steps(work)
     try:
-        prepared = stash_base(steps)
+        packages = Packages.of(given.root)
+        prepared = stash_base(steps, packages)
         for profile in given.firmware or ['bios']:
-            disk = build(steps, profile)
-            boot(disk, work / f'console-{profile}.log', profile == 'uefi')
+            disk = build(steps, packages, profile)
+            boot(disk, work / f'console-{profile}.log', profile == 'uefi', packages)
             if given.keep:
                 kept = shutil.copy(disk, f'{given.keep}-{profile}.raw')
                 print(f'  kept: {kept}')
             shutil.rmtree(work / profile)
         if given.compare:
-            compare(steps, given.compare)
+            compare(steps, packages, given.compare)
         else:
             print(f'Not done again: the {prepared:.1f} s of system prepare '
                   '(--compare measures a whole build)')
@@ -194,6 +271,10 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
+        '--root', choices=ROOTS, default='apt',
+        help='the package manager of the container and the machine; otherwise apt'
+    )
+    parser.add_argument(
         '--firmware', action='append', choices=['bios', 'uefi'],
         help='what starts the machine, can be given twice; otherwise bios'
     )
@@ -203,7 +284,8 @@ def main() -> int:
     )
     parser.add_argument('--keep', metavar='PATH', help='copy the disks to PATH-bios.raw')
     return longrun.main(
-        'vm', show_all, parser, (MachineFailed, MirrorUnavailable, RootPrepareFailed)
+        'vm', show_all, parser,
+        (MachineFailed, MirrorUnavailable, RepositoryFailed, RootPrepareFailed)
     )
 
 

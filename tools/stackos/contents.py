@@ -144,11 +144,11 @@ def own_packages(work: Path, like: str) -> List[Package]:
     for name, target in _BASE_LINKS.items():
         (base.tree / name).symlink_to(target)
     for name, text in _BASE_FILES.items():
-        _write(base.tree / 'etc' / name, text)
+        write(base.tree / 'etc' / name, text)
         base.config.add(f'etc/{name}')
     (base.tree / 'etc/shadow').chmod(0o600)
     release = Package('stackos-release', work / 'release', arch='noarch')
-    _write(release.tree / 'usr/lib/os-release', _OS_RELEASE.format(like=like))
+    write(release.tree / 'usr/lib/os-release', _OS_RELEASE.format(like=like))
     (release.tree / 'etc').mkdir()
     (release.tree / 'etc/os-release').symlink_to('../usr/lib/os-release')
     release.provides = ['system-release (= 1)', 'distribution-release']
@@ -173,14 +173,15 @@ def _demo(work: Path, version: int) -> Package:
         script='%post\necho "stackdemo $1" >> /var/lib/stackdemo/log\n'
                '%preun\n[ "$1" != 0 ] || rm -f /var/lib/stackdemo/log\n'
     )
-    _write(made.tree / 'etc/stackdemo.conf', f'version = {version}\n')
-    _write(made.tree / 'usr/bin/stackdemo', f'#!/bin/sh\necho {version}\n')
+    write(made.tree / 'etc/stackdemo.conf', f'version = {version}\n')
+    write(made.tree / 'usr/bin/stackdemo', f'#!/bin/sh\necho {version}\n')
     (made.tree / 'usr/bin/stackdemo').chmod(0o4755)
-    _write(made.tree / f'usr/share/stackdemo/only-in-{version}', '')
+    write(made.tree / f'usr/share/stackdemo/only-in-{version}', '')
     (made.tree / 'var/lib/stackdemo').mkdir(parents=True, mode=0o750)
     return made
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file, with the directories that it is in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

@@ -2,7 +2,7 @@
 """Debian packages from the machine's own mirror, taken apart.
 
 Files move below /usr. Maintainer scripts are left out; what matters of them is
-in contents.SCRIPTS and contents.LINKS. Byte code of Python is made here, so that
+in contents.SCRIPTS, contents.LINKS and machine.py. Byte code of Python is made here, so that
 running dnf in a root changes nothing in /usr.
 """
 from __future__ import annotations
@@ -14,14 +14,18 @@ import subprocess
 from pathlib import Path
 from typing import List, Sequence
 
+from stackos import machine
 from stackos.contents import (
     DROPPED, LEFT_OUT, LINKS, SCRIPTS, WANTED, Package, run
 )
 
 
-def download(work: Path, wanted: Sequence[str] = WANTED) -> List[Path]:
+def download(
+    work: Path, wanted: Sequence[str] = WANTED, dropped: Sequence[str] = DROPPED
+) -> List[Path]:
     """Fetch packages with all that a system without any would need for them.
 
+    :param dropped: what is taken to be there
     :raises RepositoryFailed: with what apt-get says
     """
     (work / 'archives/partial').mkdir(parents=True)
@@ -30,7 +34,7 @@ def download(work: Path, wanted: Sequence[str] = WANTED) -> List[Path]:
         f'Package: {name}\nStatus: install ok installed\nVersion: 99:9\n'
         f'Architecture: {arch}\nMulti-Arch: allowed\nMaintainer: none\n'
         'Description: none\n\n'
-        for name in DROPPED
+        for name in dropped
     ))
     settings = (
         f'Dir::State::status={work}/status', f'Dir::Cache::archives={work}/archives',
@@ -77,8 +81,9 @@ def unpack(deb: Path, tree: Path, dbpath: str) -> Package:
     return Package(
         name, tree, fields['Version'],
         **({'arch': 'noarch'} if fields['Architecture'] == 'all' else {}),
-        requires=_split(depends), provides=_split(fields.get('Provides', '')),
-        config=set(_configuration(deb)), script=SCRIPTS.get(name, '')
+        requires=[*_split(depends), *machine.REQUIRED.get(name, ())],
+        provides=_split(fields.get('Provides', '')),
+        config=set(_configuration(deb)), script=SCRIPTS.get(name) or machine.script_of(name)
     )
 
 

@@ -105,7 +105,7 @@ def _listed(package: Package) -> Iterator[str]:
         kind = '%dir ' if directory else (
             '%config(noreplace) ' if name in package.config else ''
         )
-        quoted = re.sub(r'[\[\]*?{}]', '?', name)
+        quoted = re.sub(r'[\[\]*?{}\\]', '?', name)
         yield f'{kind}"/{quoted}"\n'
 
 
