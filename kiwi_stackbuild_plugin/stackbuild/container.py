@@ -35,6 +35,8 @@ from kiwi_stackbuild_plugin.image.image import (
 from kiwi_stackbuild_plugin.image.layout import make_layout
 from kiwi_stackbuild_plugin.layer.blob import Layer, write_layer
 from kiwi_stackbuild_plugin.layer.extras import amend, read_entry, split_xattrs
+from kiwi_stackbuild_plugin.layer.protected import excluded_part, overlaid
+from kiwi_stackbuild_plugin.overlay.changed import find_changed_and_excluded
 from kiwi_stackbuild_plugin.packages.database_files import without_passing
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import with_container_tool
 from kiwi_stackbuild_plugin.storage import local
@@ -49,7 +51,7 @@ from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
-from kiwi_stackbuild_plugin.layer.protected import excluded_part, overlaid
+from kiwi_stackbuild_plugin.tree.scan import Exclusion
 from kiwi_stackbuild_plugin.tree.selection import make_exclusion, storable
 
 log = logging.getLogger('kiwi')
@@ -329,21 +331,30 @@ class _Trees:
 
     def compare(self, base: ImageInfo, patterns: Sequence[str]) -> Delta:
         """Return what turns the base into the container."""
-        moment = self._moment(base)
         extras = extras_of(base)
+        exclusion = make_exclusion(patterns, find_mounts(self._root_dir))
+        both = find_changed_and_excluded(
+            self._root_dir, self._root_fd, self._base_fd, base, patterns, exclusion
+        ) if self._container_fd is None else None
+        there, found, trust = (
+            iter(both[0]), iter(both[1]), Trust(None, is_rounded(base))
+        ) if both else (
+            amend(scan_ahead(self._base_fd), extras), self._scanned(exclusion),
+            self._trust_in(base)
+        )
         delta = without_passing(compare(
-            amend(scan_ahead(self._base_fd), extras),
-            storable(self._entries(patterns), _warn, local.longest_path),
-            self._same_content,
-            Trust(
-                moment, is_rounded(base),
-                moment is None or os.fstat(self._root_fd).st_ctime_ns >= moment
-            )
+            there, storable(_warned_of(found), _warn, local.longest_path),
+            self._same_content, trust
         ), lambda path: read_entry(self._base_fd, path, extras))
         return Delta(delta.removed, tuple(
             change._replace(entry=self._aside.get(change.entry.path, change.entry))
             for change in delta.changes
         ))
+
+    def _trust_in(self, base: ImageInfo) -> Trust:
+        moment = self._moment(base)
+        is_younger = moment is None or os.fstat(self._root_fd).st_ctime_ns >= moment
+        return Trust(moment, is_rounded(base), is_younger)
 
     def _moment(self, base: ImageInfo) -> Optional[int]:
         """Return up to when root and base are known to agree, None for unknown."""
@@ -352,17 +363,13 @@ class _Trees:
             return None
         return trusted_moment(origin, self._root_fd, take_moment(self._root_fd))
 
-    def _entries(self, patterns: Sequence[str]) -> Iterator[Entry]:
+    def _scanned(self, exclusion: Exclusion) -> Iterator[Entry]:
         """Yield what the container has to have."""
-        exclusion = make_exclusion(patterns, find_mounts(self._root_dir))
         found = scan_ahead(self._root_fd, exclusion)
-        if self._container_fd is not None:
-            stays = excluded_part(scan_ahead(self._container_fd), exclusion)
-            found = overlaid(found, self._of_container(stays, self._container_fd))
-        for entry in found:
-            if entry.xattrs and split_xattrs(entry.xattrs)[1]:
-                _warn(entry.path, 'its extended attributes, which no layer can hold')
-            yield entry
+        if self._container_fd is None:
+            return found
+        stays = excluded_part(scan_ahead(self._container_fd), exclusion)
+        return overlaid(found, self._of_container(stays, self._container_fd))
 
     def _of_container(self, entries: Iterator[Entry], fd: int) -> Iterator[Entry]:
         """Pass on entries such that no ctime of them is trusted."""
@@ -378,6 +385,14 @@ class _Trees:
         return ContentComparer(
             self._base_fd, self.elsewhere.get(path, self._root_fd)
         )(path)
+
+
+def _warned_of(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """Pass entries on; name those with attributes that no layer can hold."""
+    for entry in entries:
+        if entry.xattrs and split_xattrs(entry.xattrs)[1]:
+            _warn(entry.path, 'its extended attributes, which no layer can hold')
+        yield entry
 
 
 def _warn(path: bytes, why: str) -> None:

@@ -14,11 +14,10 @@ from kiwi_stackbuild_plugin.host.errors import (
 )
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import (
-    ImageInfo, extras_of, is_own_stash, source_date
+    ImageInfo, extras_of, source_date
 )
 from kiwi_stackbuild_plugin.layer.extras import amend, read_entry
-from kiwi_stackbuild_plugin.overlay.mounted import opened_layers
-from kiwi_stackbuild_plugin.overlay.upper import Both, touched
+from kiwi_stackbuild_plugin.overlay.changed import find_changed
 from kiwi_stackbuild_plugin.packages.database_files import (
     without_install_times, without_passing
 )
@@ -32,7 +31,7 @@ from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
-from kiwi_stackbuild_plugin.tree.layered import LayeredTree, Unreadable
+from kiwi_stackbuild_plugin.tree.layered import LayeredTree
 from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
 from kiwi_stackbuild_plugin.tree.selection import storable
 from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, ByteCode, Times
@@ -78,7 +77,9 @@ def find_changes(
     trust = _trust_in(base, tree)
     with ExitStack() as stack:
         files = _BaseFiles(stack, space, base.info, tree.fd)
-        both = None if looks_at_all else _touched(tree, files, base.info)
+        both = find_changed(
+            tree.path, tree.fd, files.fd, base.info, tree.exclusion
+        ) if tree.is_overlay and not looks_at_all else None
         if both is not None:
             return without_passing(compare(
                 both[0], entries(iter(both[1])), files.same_content, Trust(None, base.rounded)
@@ -123,26 +124,6 @@ def _trust_in(base: Base, tree: RootTree) -> Trust:
         base.touched_since, base.rounded, base.touched_since is None
         or os.fstat(tree.fd).st_ctime_ns >= base.touched_since
     )
-
-
-def _touched(tree: RootTree, files: _BaseFiles, info: ImageInfo) -> Optional[Both]:
-    """Find what may have changed in an overlay root where its changes are beside it.
-
-    :returns: None where only a scan of all of it tells
-    """
-    if not tree.is_overlay or not is_own_stash(info):
-        return None
-    extras = extras_of(info)
-    with opened_layers(tree.path, tree.fd, info) as layers:
-        try:
-            if layers:
-                old, new = touched(files.fd, tree.fd, layers, tree.exclusion, extras)
-                return list(amend(old, extras)), new
-            reason = 'the mount is none on layers of the base, or has other options'
-        except Unreadable as issue:
-            reason = str(issue)
-    log.info('All of %s is looked at, not only its changes: %s', tree.path, reason)
-    return None
 
 
 class _BaseFiles:

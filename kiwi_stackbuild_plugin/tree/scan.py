@@ -13,7 +13,7 @@ import os
 import stat
 from contextlib import suppress
 from typing import (
-    AnyStr, Callable, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Pattern,
+    AnyStr, Callable, Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Optional, Pattern,
     Tuple
 )
 
@@ -194,6 +194,22 @@ def is_excluded(entry: Entry, exclusion: Exclusion) -> bool:
     return entry.path in exclusion.paths or (
         pattern is not None and _is_matched(entry.path, entry.stat.st_mode, pattern)
     )
+
+
+def without_excluded(entries: Iterable[Entry], exclusion: Exclusion) -> Iterator[Entry]:
+    """Yield the entries that a scan would not leave out.
+
+    :param entries: in order of path
+    """
+    below = None
+    for entry in entries:
+        if below and entry.path.startswith(below):
+            continue
+        left_out = is_excluded(entry, exclusion)
+        if left_out or entry.path in exclusion.contents:
+            below = entry.path + b'/'
+        if not left_out:
+            yield entry
 
 
 def _is_matched(path: bytes, mode: int, pattern: Pattern[bytes]) -> bool:

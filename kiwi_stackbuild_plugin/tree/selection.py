@@ -47,6 +47,21 @@ def make_exclusion(
     )
 
 
+def directories_of(patterns: Iterable[str]) -> Optional[Set[bytes]]:
+    """Return the directories such that all that patterns match is a name in one of them.
+
+    :param patterns: as make_exclusion takes them
+    :returns: None where one may match elsewhere as well
+    """
+    found: Set[bytes] = set()
+    for text in patterns:
+        parent, _, name = os.fsencode(text.lstrip('/')).rstrip(b'/').rpartition(b'/')
+        if re.search(rb'[*?[\\]', parent) or b'**' in name or b'\\' in name:
+            return None
+        found.add(parent)
+    return found
+
+
 def _whole_expression(pattern: bytes, number: int) -> Optional[bytes]:
     """Return an expression as tree.Exclusion has it, None if nothing matches.
 

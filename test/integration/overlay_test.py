@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
+from containers import describe_container, read_container
 from killing import descendants, slow_tool, start
 from noting import make_noting_root, write_role
 from storages import Storage, image_root, mounts_below
@@ -205,6 +206,29 @@ def test_layers_are_held_until_they_are_let_go(
     )
     assert not Path(f'{root}.overlay').exists() and (root / 'usr/large').exists()
     assert holds(storage) == [], 'a copy has none'
+
+
+def test_a_container_of_it_is_that_of_a_copy(
+    storage: Storage, root: Path, tmp_path: Path, fast: List[str]
+) -> None:
+    """What is left out of it is found without a scan of all."""
+    describe_container(root, 'docker')
+    for name in ('tmp/of-stash', 'run/of-stash/file', 'var/cache/kiwi/file', 'etc/kept'):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    storage.kiwi('stash', '--root', str(root))
+    trees = []
+    for target, words in ((tmp_path / 'copy', ()), (tmp_path / 'over', ('--overlay',))):
+        said = storage.kiwi(
+            'stackbuild', '--stash=small', '--target-dir', str(target), *words, options=fast
+        ).stdout
+        assert SCANNED not in said
+        assert os.path.isdir(f'{image_root(target)}.overlay') is bool(words)
+        archive, = target.glob('*.tar')
+        tree = read_container(archive, 'docker-archive', target).tree
+        trees.append({path: (*told[:4], *told[5:]) for path, told in tree.items()})
+    assert trees[0] == trees[1] and b'etc/kept' in trees[1]
+    assert b'tmp/of-stash' not in trees[1] and b'run/of-stash' not in trees[1]
 
 
 @pytest.mark.parametrize(('target', 'told'), [

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Optional, Set
 
 import pytest
 from in_time import within
@@ -14,7 +14,9 @@ from in_time import within
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree
 from kiwi_stackbuild_plugin.tree.scan import Exclusion, scan
-from kiwi_stackbuild_plugin.tree.selection import make_exclusion, storable
+from kiwi_stackbuild_plugin.tree.selection import (
+    directories_of, make_exclusion, storable
+)
 from zoo import make_deep, make_socket, write
 
 
@@ -123,3 +125,15 @@ def test_what_a_rebuild_needs_is_kept(tmp_path: Path, pattern: str) -> None:
     assert [path for path in found if not path.startswith(b'images')] == wanted
     if pattern in ('**', '*', 'i*/**'):
         assert b'images/x' not in found
+
+
+@pytest.mark.parametrize(('patterns', 'expected'), [
+    ([], set()), (['image', '/.kconfig'], {b''}), (['run/*', '/dev/?'], {b'run', b'dev'}),
+    (['var/cache/kiwi', 'var/cache/[ab]*/'], {b'var/cache'}),
+    (['a/**'], None), (['**'], None), (['a*/b'], None), (['a[/]b'], None),
+    (['a\\*/b'], None), (['a/b\\*'], None), (['image', 'dir/***'], None)
+])
+def test_directories_that_patterns_reach(
+    patterns: List[str], expected: Optional[Set[bytes]]
+) -> None:
+    assert directories_of(patterns) == expected
