@@ -73,7 +73,7 @@ def copy_up_links(base_fd: int, root_fd: int, search: Optional[LinkSearch] = Non
     names = _scanned(base_fd) if found is None else found
     groups: Dict[Tuple[int, int], List[bytes]] = {}
     # two layers may both have a file there that is linked
-    for path in dict.fromkeys(names):
+    for path in sorted(set(names)):
         status = _status(base_fd, path)
         if status is not None and status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
             groups.setdefault((status.st_dev, status.st_ino), []).append(path)

@@ -150,7 +150,9 @@ def test_ctrl_c_ends_all(work: Path) -> None:
         ' {name: later, description: d, needs: slow1}]\n'
     )
     code = (
-        'import sys; sys.argv = [sys.argv[1], *sys.argv[2:]]\n'
+        'import signal, sys; sys.argv = [sys.argv[1], *sys.argv[2:]]\n'
+        # a shell has its background jobs ignore it
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'import kiwi.logger\n'
         'from kiwi_stackbuild_plugin.runs.cells import OptionKinds\n'
         'from kiwi_stackbuild_plugin.runs.matrix import MatrixRequest, run_matrix\n'
