@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from functools import cache
 from pathlib import Path
@@ -12,10 +11,7 @@ from typing import Any, Dict, Iterator, NamedTuple, Set
 from kiwi.defaults import Defaults
 from lxml import etree, isoschematron
 
-from kiwi_stackbuild_plugin.host.durable import replace
-from kiwi_stackbuild_plugin.image.cache import is_private, made_place
-
-log = logging.getLogger('kiwi')
+from kiwi_stackbuild_plugin.image.cache import keep, read_kept
 
 _URI = 'http://relaxng.org/ns/structure/1.0'
 RNG = f'{{{_URI}}}'
@@ -24,8 +20,6 @@ _GRAMMAR = 'extension.rng'
 #: what kiwi's image element has and that of an extension has not
 _NOT_EXTENDED = ('k.image.attlist', 'k.profiles')
 _NOT_REQUIRED = (f'{RNG}optional', f'{RNG}choice', f'{RNG}zeroOrMore')
-
-
 #: of the cache, and files in it: one for each version of kiwi that is in use
 _RULES, _RULES_KEPT = 'rules', 4
 
@@ -114,40 +108,18 @@ def expanded_rules(schema: Any) -> Any:
     6.3), so it is kept: in a cache of this user, by what the rules are.
     """
     rules = isoschematron.iso_dsdl_include(isoschematron.extract_rng(schema))
-    place = made_place(_RULES)
     name = hashlib.sha256(
         etree.tostring(rules, method='c14n') + repr(etree.LIBXSLT_VERSION).encode()
     ).hexdigest()
-    path = os.path.join(place, name)
-    expanded = _kept_rules(path) if place else None
-    if expanded is None:
-        expanded = isoschematron.iso_abstract_expand(rules)
-        if place:
-            _keep_rules(expanded, place, name)
+    kept = read_kept(_RULES, name)
+    if kept is not None:
+        try:
+            return etree.ElementTree(etree.fromstring(kept))
+        except etree.XMLSyntaxError:
+            pass
+    expanded = isoschematron.iso_abstract_expand(rules)
+    keep(_RULES, name, etree.tostring(expanded), most=_RULES_KEPT)
     return expanded
-
-
-def _kept_rules(path: str) -> Any:
-    try:
-        with open(path, 'rb') as source:
-            if is_private(os.fstat(source.fileno())):
-                return etree.parse(source)
-    except (OSError, etree.XMLSyntaxError):
-        pass
-    return None
-
-
-def _keep_rules(expanded: Any, place: str, name: str) -> None:
-    """Write rules down; a disk that is full costs the cache, and nothing else."""
-    new = os.path.join(place, f'.{name}.{os.getpid()}')
-    try:
-        expanded.write(new)
-        replace(new, os.path.join(place, name))
-        found = [entry.path for entry in os.scandir(place)]
-        for old in sorted(found, key=os.path.getmtime)[:-_RULES_KEPT]:
-            os.unlink(old)
-    except OSError as issue:
-        log.debug('the rules of kiwi are not kept: %s', issue)
 
 
 def _collect(pattern: Any, optional: bool, found: Content) -> None:

@@ -109,42 +109,31 @@ def keep_packed(diff_id: str, digest: str, path: str) -> None:
 
 def drop_layers(diff_ids: Iterable[str]) -> None:
     """Remove what is kept of layers that are gone."""
+    links = made_place(_LINKS)
     for diff_id in diff_ids:
         for name in _names(f'{_digits(diff_id)}.'):
             with suppress(OSError):
                 os.unlink(os.path.join(_place(), name))
-        with suppress(OSError):
-            os.unlink(os.path.join(cache_directory(), _LINKS, _digits(diff_id)))
+        if links:
+            with suppress(OSError):
+                os.unlink(os.path.join(links, _digits(diff_id)))
 
 
 def read_links(diff_id: str) -> Optional[Links]:
     """Return the names of each file of a layer that has several, None if that is not kept."""
-    place = made_place(_LINKS)
-    if not place:
+    data = read_kept(_LINKS, _digits(diff_id))
+    if data is None:
         return None
     try:
-        with open(os.path.join(place, _digits(diff_id)), encoding='ascii') as source:
-            if not is_private(os.fstat(source.fileno())):
-                return None
-            return [[os.fsencode(name) for name in names] for names in json.load(source)]
-    except (OSError, ValueError, TypeError):
+        return [[os.fsencode(name) for name in names] for names in json.loads(data)]
+    except (ValueError, TypeError):
         return None
 
 
 def keep_links(diff_id: str, links: Links) -> None:
     """Keep the names of each file of a layer that has several."""
-    place = made_place(_LINKS)
-    if not place:
-        return
-    new = os.path.join(place, f'.{_digits(diff_id)}.{os.getpid()}')
-    try:
-        with open(new, 'w', encoding='ascii') as out:
-            json.dump([[os.fsdecode(name) for name in names] for names in links], out)
-        replace(new, os.path.join(place, _digits(diff_id)))
-    except OSError as issue:
-        log.debug('the links of %s are not kept: %s', diff_id[:19], issue)
-        with suppress(OSError):
-            os.unlink(new)
+    told = [[os.fsdecode(name) for name in names] for names in links]
+    keep(_LINKS, _digits(diff_id), json.dumps(told).encode('ascii'))
 
 
 @contextmanager
@@ -183,6 +172,41 @@ def made_place(name: str) -> str:
         log.debug('%s: others can write there, nothing is kept', place)
         return ''
     return place
+
+
+def read_kept(kind: str, name: str) -> Optional[bytes]:
+    """Return what a file of one kind of cache has, None where none is to be trusted."""
+    place = made_place(kind)
+    if not place:
+        return None
+    try:
+        with open(os.path.join(place, name), 'rb') as source:
+            return source.read() if is_private(os.fstat(source.fileno())) else None
+    except OSError:
+        return None
+
+
+def keep(kind: str, name: str, data: bytes, most: Optional[int] = None) -> None:
+    """Keep a file in one kind of cache; a disk that is full costs that, and nothing else.
+
+    :param most: how many files of the kind stay, those written last; None for all
+    """
+    place = made_place(kind)
+    if not place:
+        return
+    new = os.path.join(place, f'.{name}.{os.getpid()}')
+    try:
+        with open(new, 'wb') as out:
+            out.write(data)
+        replace(new, os.path.join(place, name))
+        if most:
+            found = [entry.path for entry in os.scandir(place)]
+            for old in sorted(found, key=os.path.getmtime)[:-most]:
+                os.unlink(old)
+    except OSError as issue:
+        log.debug('%s/%s is not kept: %s', kind, name, issue)
+        with suppress(OSError):
+            os.unlink(new)
 
 
 def _place() -> str:

@@ -226,7 +226,7 @@ def _carry_out(plan: _Plan, images: Sequence[ImageInfo], dry_run: bool) -> str:
 
 
 def _drop_layers(gone: Mapping[str, ImageInfo], images: Sequence[ImageInfo]) -> None:
-    """Remove what the layers that no image has any longer were packed to."""
+    """Remove what is kept of the layers that no image has any longer."""
     staying = {layer for info in images if info.image_id not in gone for layer in info.layers}
     drop_layers({layer for info in gone.values() for layer in info.layers} - staying)
 
