@@ -109,14 +109,14 @@ def keep_packed(diff_id: str, digest: str, path: str) -> None:
 
 def drop_layers(diff_ids: Iterable[str]) -> None:
     """Remove what is kept of layers that are gone."""
-    links = made_place(_LINKS)
+    directory = cache_directory()
     for diff_id in diff_ids:
         for name in _names(f'{_digits(diff_id)}.'):
             with suppress(OSError):
                 os.unlink(os.path.join(_place(), name))
-        if links:
+        if directory:
             with suppress(OSError):
-                os.unlink(os.path.join(links, _digits(diff_id)))
+                os.unlink(os.path.join(directory, _LINKS, _digits(diff_id)))
 
 
 def read_links(diff_id: str) -> Optional[Links]:
