@@ -107,14 +107,16 @@ def stackbuild(
 
 @dataclass(frozen=True)
 class Making:
-    """What a root is made of, all of it checked, and where."""
+    """What a root is made of, all of it checked, and where.
+
+    :param links: the search for those of the first image, if the root is an overlay on it
+    """
 
     space: Workspace
     steps: Sequence[Step]
     packages: PackagePlan
     plan: BuildPlan
     staging: str
-    is_overlay: bool
     links: Optional[LinkSearch]
 
 
@@ -130,7 +132,7 @@ def _make_root(
     root = os.path.join(making.staging, 'root')
     hold = ''
     with ExitStack() as mounts:
-        if making.is_overlay:
+        if making.links:
             held.callback(unmount_root, target.image_root)
             os.mkdir(overlay_of(root), 0o700)
             hold = hold_layers(space, images[0], overlay_of(root), target.image_root)
@@ -253,15 +255,14 @@ def _prepare_root(
         sweep([temp_dir, target.build_dir])
         space = stack.enter_context(open_space(temp_dir))
         given = read_given(request, target, space.path)
-        images = [
-            find(text, '--stash', Sources(space, policy))
-            for text in given.stashes
-        ]
+        images = [find(text, '--stash', Sources(space, policy)) for text in given.stashes]
         check_architecture(images, request.global_args)
-        links = stack.enter_context(search_links(images[0])) if request.overlay else None
         steps = plan_stack(space, images, stack)
         packages = look_at_packages(space, steps, request.merge_packages)
         is_overlay, notes = _choose_overlay(request, target, steps[0])
+        links = stack.enter_context(
+            search_links(images[0])
+        ) if is_overlay and not request.dry_run else None
         plan = make_plan(
             request, target, given, steps, space.path, [*packages.lines, *notes]
         )
@@ -277,7 +278,7 @@ def _prepare_root(
         stack.enter_context(made_directories(target))
         staging = stack.enter_context(workspace(target.build_dir))
         _make_root(request, target, Making(
-            space, steps, packages, plan, staging.path, is_overlay, links
+            space, steps, packages, plan, staging.path, links
         ), held)
         place_beside(plan, target.build_dir)
     return plan

@@ -49,11 +49,8 @@ def hold_copy(space: Workspace, image: ImageInfo, name: str, author: str) -> Non
         'author': author, 'config': {'Cmd': ['/bin/true']},
         'rootfs': {'type': 'layers', 'diff_ids': list(image.layers)}
     }
-    layout = os.path.join(space.path, f'copy-{image.image_id[:12]}')
-    make_layout(layout)
-    image_id = write_layout(layout, config, _as_stored(image.layers), None, {})
-    local.import_image(
-        space, f'oci:{layout}:{REFERENCE}', image_id, is_new=True, name=name
+    image_id = _store(
+        space, f'copy-{image.image_id[:12]}', config, _as_stored(image.layers), name
     )
     local.keep_import(space, image_id)
 
@@ -85,17 +82,21 @@ def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:
 
 
 def _store(
-    space: Workspace, name: str, config: Union[Document, bytes], layers: List[Document]
+    space: Workspace, place: str, config: Union[Document, bytes], layers: List[Document],
+    name: str = ''
 ) -> str:
-    """Bring an image of layers that the storage has into it, without a name.
+    """Bring an image of layers that the storage has into it.
 
-    :param name: of the layout in the workspace
+    :param place: name of the layout in the workspace
+    :param name: that a new image gets, with its tag; it may be there already without
     :returns: image ID
     """
-    layout = os.path.join(space.path, name)
+    layout = os.path.join(space.path, place)
     make_layout(layout)
     image_id = write_layout(layout, config, layers, None, {})
-    local.import_image(space, f'oci:{layout}:{REFERENCE}', image_id)
+    local.import_image(
+        space, f'oci:{layout}:{REFERENCE}', image_id, is_new=bool(name), name=name
+    )
     return image_id
 
 
