@@ -41,12 +41,19 @@ def overlay(where: Path, lower: Sequence[Path], upper: Path) -> Iterator[Path]:
     merged, work = where / 'merged', where / 'work'
     for path in (merged, work, upper):
         path.mkdir(exist_ok=True)
+    with overlay_at(merged, lower, upper, work):
+        yield merged
+
+
+@contextmanager
+def overlay_at(merged: Path, lower: Sequence[Path], upper: Path, work: Path) -> Iterator[None]:
+    """Mount layers with directories that are there, with the options of stackbuild."""
     subprocess.run([
         'mount', '-t', 'overlay', 'overlay', '-o',
         f'lowerdir={":".join(map(str, lower))},upperdir={upper},workdir={work},'
         'index=off,metacopy=off,redirect_dir=off,xino=auto', merged
     ], check=True)
     try:
-        yield merged
+        yield
     finally:
         subprocess.run(['umount', merged], check=True)

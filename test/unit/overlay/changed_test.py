@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, List, Sequence
 
 import pytest
+from disks import overlay_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import OPERATIONS, Operation, mutate
@@ -44,17 +44,10 @@ def overlay_root(where: Path, lower: Path) -> Iterator[Path]:
     for path in (root, beside, beside / 'upper', beside / 'work'):
         path.mkdir(mode=0o700)
     os.chmod(beside / 'upper', 0o755)
-    subprocess.run([
-        'mount', '-t', 'overlay', 'overlay', '-o',
-        f'lowerdir={lower},upperdir={beside}/upper,workdir={beside}/work,'
-        'index=off,metacopy=off,redirect_dir=off,xino=auto', root
-    ], check=True)
-    try:
+    with overlay_at(root, [lower], beside / 'upper', beside / 'work'):
         with opened_tree(str(lower)) as base_fd, opened_tree(str(root)) as root_fd:
             copy_up_links(base_fd, root_fd)
         yield root
-    finally:
-        subprocess.run(['umount', root], check=True)
 
 
 def check_same(

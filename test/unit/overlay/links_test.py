@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable, List, Optional
 
 import pytest
+from disks import overlay, overlay_at
 from trees import describe
 
 from kiwi_stackbuild_plugin.image.cache import drop_layers
@@ -61,12 +61,7 @@ def test_all_names_of_a_file_stay_one(tmp_path: Path, make: object, searched: bo
     os.utime(base / 'a/one', ns=(5, 5), follow_symlinks=False)
     for directory in ('a/b', 'a', 'c', '.'):
         os.utime(base / directory, ns=(7, 7))
-    subprocess.run([
-        'mount', '-t', 'overlay', 'overlay', '-o',
-        f'lowerdir={base},upperdir={tmp_path}/upper,workdir={tmp_path}/work,'
-        'index=off,metacopy=off,redirect_dir=off', root
-    ], check=True)
-    try:
+    with overlay_at(root, [base], tmp_path / 'upper', tmp_path / 'work'):
         with opened_tree(str(base)) as base_fd, opened_tree(str(root)) as root_fd:
             search = LinkSearch(image(1), [base_fd]) if searched else None
             assert copy_up_links(base_fd, root_fd, search) == 1
@@ -75,15 +70,13 @@ def test_all_names_of_a_file_stay_one(tmp_path: Path, make: object, searched: bo
         os.chown(root / 'c/three', 7, 7, follow_symlinks=False)
         assert os.lstat(root / 'a/one').st_uid == os.lstat(root / 'a/b/two').st_uid == 7
         assert not (tmp_path / 'upper/alone').exists()
-    finally:
-        subprocess.run(['umount', root], check=True)
 
 
 def test_links_of_layers_are_those_that_show(tmp_path: Path) -> None:
     """Names that a layer above replaces, hides, or links to something else."""
-    for name in ('low/dir', 'low/hidden', 'high/dir', 'upper', 'work', 'root', 'base'):
+    for name in ('low/dir', 'low/hidden', 'high/dir', 'upper', 'over', 'root'):
         (tmp_path / name).mkdir(parents=True)
-    low, high, root, base = (tmp_path / name for name in ('low', 'high', 'root', 'base'))
+    low, high, root = (tmp_path / name for name in ('low', 'high', 'root'))
     (low / 'one').write_text('low')
     for other in ('dir/two', 'three', 'hidden/four', 'five', 'six'):
         os.link(low / 'one', low / other)
@@ -92,23 +85,14 @@ def test_links_of_layers_are_those_that_show(tmp_path: Path) -> None:
     os.link(high / 'dir/two', high / 'three')
     (high / 'hidden').write_text('no directory')
     (high / 'five').mkdir()
-    for place, more in (
-        (base, ''), (root, f',upperdir={tmp_path}/upper,workdir={tmp_path}/work')
-    ):
-        subprocess.run([
-            'mount', '-t', 'overlay', 'overlay', '-o',
-            f'lowerdir={high}:{low}{more},index=off', place
-        ], check=True)
-    try:
+    with overlay(tmp_path, [high, low], tmp_path / 'unused') as base, \
+            overlay_at(root, [high, low], tmp_path / 'upper', tmp_path / 'over'):
         with opened_tree(str(base)) as base_fd, opened_tree(str(root)) as root_fd, \
                 opened_tree(str(low)) as low_fd, opened_tree(str(high)) as high_fd:
             search = LinkSearch(image(2), [low_fd, high_fd])
             assert copy_up_links(base_fd, root_fd, search) == 2
         assert describe(root) == describe(base)
         assert sorted(os.listdir(tmp_path / 'upper')) == ['dir', 'one', 'six', 'three']
-    finally:
-        for point in (root, base):
-            subprocess.run(['umount', point], check=True)
 
 
 def find(info: ImageInfo, *layers: Path) -> Optional[List[bytes]]:
