@@ -33,6 +33,8 @@ class Reading:
     #: peak growth of the watched directories, in bytes on disk
     disk: int
     output: str
+    #: when it was started, in seconds of the clock
+    began: float
 
 
 def measure(
@@ -47,7 +49,7 @@ def measure(
     os.sync()
     with tempfile.TemporaryFile() as told:
         before = disk_usage(watch)
-        start = time.perf_counter()
+        start, began = time.perf_counter(), time.time()
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=told,
             stderr=subprocess.STDOUT, start_new_session=True, env=env
@@ -71,7 +73,7 @@ def measure(
         raise BenchFailed(f'{" ".join(argv)}: exit status {process.returncode}\n{tail}')
     return Reading(
         seconds, usage.ru_utime + usage.ru_stime, watcher.memory,
-        max(0, watcher.disk - before), output
+        max(0, watcher.disk - before), output, began
     )
 
 

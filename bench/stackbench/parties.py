@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import List, Tuple
 
+from stackbench.meter import BenchFailed, Reading
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 #: Runs kiwi-ng's main, but ends at the moment kiwi's own build would start.
 _UNTIL_KIWI = '''
-import sys
+import sys, time
 sys.path.remove("")  # nothing from where the benchmark was called
 import kiwi.tasks.system_build as build, kiwi.tasks.system_create as create
 from kiwi.kiwi import main
-def begin(self): print("bench: kiwi starts")
+def begin(self): print("bench: kiwi starts", time.time())
 build.SystemBuildTask.process = create.SystemCreateTask.process = begin
 sys.argv[0] = "kiwi-ng"
 main()
@@ -87,6 +90,25 @@ def import_command(
         f'{place}/bin/python', '-c', _UNTIL_KIWI, 'system', 'stackbuild',
         f'--stash={name}', f'--target-dir={target}', *party.stackbuild_extra
     ]
+
+
+def start_command(place: str, target: str) -> List[str]:
+    """Return the command line of kiwi's own build, until it would start."""
+    return [
+        f'{place}/bin/python', '-c', _UNTIL_KIWI, 'system', 'build',
+        f'--description={target}', f'--target-dir={target}'
+    ]
+
+
+def until_kiwi(reading: Reading) -> float:
+    """Return the seconds from a command to the moment that kiwi's own build starts.
+
+    :raises BenchFailed: if it did not
+    """
+    told = re.search(f'^{KIWI_STARTS} ([0-9.]+)$', reading.output, re.MULTILINE)
+    if not told:
+        raise BenchFailed(f'kiwi did not start:\n{reading.output}')
+    return float(told[1]) - reading.began
 
 
 def _source_digest() -> str:
