@@ -9,6 +9,8 @@ from typing import Iterator, Sequence
 
 from storages import mounts_below
 
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+
 _MAKE = {
     'ext4': ('mkfs.ext4', '-q'), 'xfs': ('mkfs.xfs', '-q'), 'btrfs': ('mkfs.btrfs', '-q')
 }
@@ -57,3 +59,25 @@ def overlay_at(merged: Path, lower: Sequence[Path], upper: Path, work: Path) -> 
         yield
     finally:
         subprocess.run(['umount', merged], check=True)
+
+
+def stored(where: Path, count: int) -> ImageInfo:
+    """Make layers as the overlay driver keeps them.
+
+    Each has a file of its own, and one that it replaces.
+    """
+    top = where / ('long' * 20) / 'overlay'
+    (top / 'l').mkdir(parents=True)
+    paths = []
+    for number in range(count):
+        layer, name = top / f'{number:064}', f'{number:026}'
+        (layer / 'diff').mkdir(parents=True)
+        (layer / 'link').write_text(name)
+        (top / 'l' / name).symlink_to(f'../{layer.name}/diff')
+        (layer / f'diff/{number}').write_text('')
+        (layer / 'diff/all').write_text(str(number))
+        paths.append(str(layer / 'diff'))
+    return ImageInfo(
+        'f' * 64, driver='overlay', directories=tuple(paths),
+        layers=tuple(f'sha256:{number}' for number in range(count))
+    )

@@ -7,8 +7,11 @@ layers outlives the base, and a container of it keeps podman image prune off.
 from __future__ import annotations
 
 import logging
-from typing import Optional
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Iterator, Optional
 
+from kiwi_stackbuild_plugin.host.command import RunningCommand
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo
@@ -16,6 +19,7 @@ from kiwi_stackbuild_plugin.overlay.record import (
     OverlayRecord, abandoned, forget_record, write_record
 )
 from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.directories import graph_root
 from kiwi_stackbuild_plugin.storage.lower_layers import hold_copy, make_container
 from kiwi_stackbuild_plugin.storage.removal import remove_container, remove_image
 
@@ -24,21 +28,39 @@ log = logging.getLogger('kiwi')
 _REPOSITORY = f'{local.LOCAL}/kiwi-overlay'
 
 
-def hold_layers(space: Workspace, info: ImageInfo, place: str, root: str) -> str:
+@dataclass(frozen=True)
+class Hold:
+    """What holds the layers below a root.
+
+    :param image: name of the image
+    """
+
+    image: str
+    _container: RunningCommand
+
+    def wait(self) -> None:
+        """Wait until all of it is there.
+
+        :raises KiwiStashToolFailed: if it cannot be made
+        """
+        self._container.finish()
+
+
+@contextmanager
+def held_layers(space: Workspace, info: ImageInfo, place: str, root: str) -> Iterator[Hold]:
     """Hold the layers of an image for a root that will be on them.
 
     As long as the root is not there, and again when it is gone, let_go_abandoned
-    lets them go.
+    lets them go. The container is made while a block makes the root.
 
     :param place: directory that will be beside the root
     :param root: path that the root will have
-    :returns: name of the image that holds them
     """
-    record = write_record(local.graph_root(), place, root, info.layers)
+    record = write_record(graph_root(), place, root, info.layers)
     name = hold_name(record)
     hold_copy(space, info, name, f'kiwi-stackbuild --overlay {record.name}')
-    make_container(_container_name(record.name), name)
-    return name
+    with closing(make_container(_container_name(record.name), name)) as container:
+        yield Hold(name, container)
 
 
 def hold_name(record: OverlayRecord) -> str:
@@ -54,7 +76,7 @@ def held_image(record: OverlayRecord) -> Optional[ImageInfo]:
 
 def let_go_abandoned() -> None:
     """Remove what holds layers below roots that are gone."""
-    graph = local.graph_root()
+    graph = graph_root()
     for name in abandoned(graph):
         log.debug('the root tree on %s:%s is gone', _REPOSITORY, name)
         try:

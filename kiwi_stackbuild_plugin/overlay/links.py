@@ -10,7 +10,7 @@ from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.image.cache import keep_links, read_links
 from kiwi_stackbuild_plugin.image.image import ImageInfo
-from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
+from kiwi_stackbuild_plugin.storage.directories import open_layers
 from kiwi_stackbuild_plugin.tree.ahead import LinksAhead, scan_ahead
 from kiwi_stackbuild_plugin.tree.opening import open_below
 

@@ -10,7 +10,7 @@ from typing import Dict, Iterator, List, Optional
 from kiwi_stackbuild_plugin.host.mounts import read_mounts, unescape
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.overlay.place import upper_of
-from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
+from kiwi_stackbuild_plugin.storage.directories import open_layers
 from kiwi_stackbuild_plugin.tree.opening import opened_tree
 
 #: options that change nothing of what is in the upper directory

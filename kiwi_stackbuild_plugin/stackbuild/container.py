@@ -50,7 +50,7 @@ from kiwi_stackbuild_plugin.tree.ahead import scan_ahead
 from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
-from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
+from kiwi_stackbuild_plugin.tree.opening import open_shown, opened_tree
 from kiwi_stackbuild_plugin.tree.scan import Exclusion
 from kiwi_stackbuild_plugin.tree.selection import make_exclusion, storable
 
@@ -237,8 +237,10 @@ class StashContainer:
         with self._working(), ExitStack() as stack:
             root_fd = stack.enter_context(opened_tree(root_dir))
             trees = _Trees(
-                root_dir, root_fd, self._mounted(stack, self._base.image_id),
-                self._mounted(stack, self._container) if self._container else None
+                root_dir, root_fd, open_shown(stack, local.tree_of(self._space, self._base)),
+                open_shown(stack, local.mounted(
+                    self._space, self._container
+                )) if self._container else None
             )
             delta = trees.compare(self._base, exclude_list or ())
             if not delta.is_empty:
@@ -251,11 +253,6 @@ class StashContainer:
             'Container: one layer of %d kB on %d of %s', (size + 1023) // 1024,
             len(self._base.layers), self._base.display_name
         )
-
-    def _mounted(self, stack: ExitStack, image_id: str) -> int:
-        fd = open_tree(stack.enter_context(local.mounted(self._space, image_id)))
-        stack.callback(os.close, fd)
-        return fd
 
     def import_rootfs(
         self, root_dir: str, exclude_list: Optional[List[str]] = None

@@ -19,7 +19,7 @@ from kiwi_stackbuild_plugin.layer.extras import ROOT, Extra
 from kiwi_stackbuild_plugin.layer.restore import report_lost, restore_extras, restore_root
 from kiwi_stackbuild_plugin.stackbuild.plan import BUILT_DESCRIPTION, BuildPlan
 from kiwi_stackbuild_plugin.stackbuild.stacking import Step, report_conflicts
-from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
+from kiwi_stackbuild_plugin.storage.directories import open_layers
 from kiwi_stackbuild_plugin.tree.ahead import read_ahead
 from kiwi_stackbuild_plugin.tree.apply import apply_delta
 from kiwi_stackbuild_plugin.tree.delta import place_of

@@ -24,7 +24,7 @@ from kiwi_stackbuild_plugin.inputs.inputs import encode_inputs
 from kiwi_stackbuild_plugin.inputs.record import (
     Record, Results, find_results, write_record
 )
-from kiwi_stackbuild_plugin.overlay.hold import hold_layers, let_go_abandoned
+from kiwi_stackbuild_plugin.overlay.hold import Hold, held_layers, let_go_abandoned
 from kiwi_stackbuild_plugin.overlay.links import LinkSearch, search_links
 from kiwi_stackbuild_plugin.overlay.place import overlay_of
 from kiwi_stackbuild_plugin.overlay.root import (
@@ -130,38 +130,44 @@ def _make_root(
     space, steps, plan = making.space, making.steps, making.plan
     images = [step.image for step in steps]
     root = os.path.join(making.staging, 'root')
-    hold = ''
-    with ExitStack() as mounts:
-        if making.links:
-            held.callback(unmount_root, target.image_root)
-            os.mkdir(overlay_of(root), 0o700)
-            hold = hold_layers(space, images[0], overlay_of(root), target.image_root)
-            mounts.enter_context(
-                staged_overlay(images[0], steps[0].path, root, making.links)
-            )
-        import_images(steps, root, plan.work, bool(hold))
-        enter_packages(making.packages, root)
-        place_description(plan, root)
-        check_links(root, plan.work)
-        if plan.imported:
-            restore_import(space, plan.imported, root)
-        record_origin(root, images)
-    _publish(space, target, root, hold, images)
+    hold = None
+    with ExitStack() as holding:
+        with ExitStack() as mounts:
+            if making.links:
+                held.callback(unmount_root, target.image_root)
+                os.mkdir(overlay_of(root), 0o700)
+                hold = holding.enter_context(held_layers(
+                    space, images[0], overlay_of(root), target.image_root
+                ))
+                mounts.enter_context(
+                    staged_overlay(images[0], steps[0].path, root, making.links)
+                )
+            import_images(steps, root, plan.work, bool(hold))
+            enter_packages(making.packages, root)
+            place_description(plan, root)
+            check_links(root, plan.work)
+            if plan.imported:
+                restore_import(space, plan.imported, root)
+            record_origin(root, images)
+        _publish(space, target, root, hold, images)
 
 
 def _publish(
-    space: Workspace, target: Target, root: str, hold: str, images: Sequence[ImageInfo]
+    space: Workspace, target: Target, root: str, hold: Optional[Hold],
+    images: Sequence[ImageInfo]
 ) -> None:
     """Give a staged root its name; an overlay is mounted there.
 
-    :param hold: the image that holds the layers below an overlay
+    :param hold: what holds the layers below an overlay
     """
+    if hold:
+        hold.wait()
     publish(target, root)
     if hold:
         log.info(
             'The layers below %s are held by the image %s: until the root tree is gone and '
             'another stackbuild runs, or until podman rmi --force %s', target.image_root,
-            hold, hold
+            hold.image, hold.image
         )
         mount_root(target.image_root, images[0])
         # another mount is another device: the record must name this one

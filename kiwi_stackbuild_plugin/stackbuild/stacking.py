@@ -89,7 +89,7 @@ def plan_stack(
     :param stack: holds the mounts
     """
     mounts = [
-        stack.enter_context(local.mounted(space, image.image_id))
+        stack.enter_context(local.tree_of(space, image))
         for image in images
     ]
     base = _opened(mounts[0], stack)

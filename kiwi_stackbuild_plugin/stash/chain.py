@@ -21,7 +21,7 @@ from kiwi_stackbuild_plugin.host.text import align, human_age, human_size, utc
 from kiwi_stackbuild_plugin.host.workspace import workspace
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.image.labels import HISTORY_TITLE
-from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
+from kiwi_stackbuild_plugin.storage.directories import open_layers
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
 from kiwi_stackbuild_plugin.tree.scan import walk_files
 

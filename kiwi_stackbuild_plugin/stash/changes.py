@@ -32,7 +32,7 @@ from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import PARENT, Delta, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
-from kiwi_stackbuild_plugin.tree.opening import open_tree, opened_tree
+from kiwi_stackbuild_plugin.tree.opening import open_shown, opened_tree
 from kiwi_stackbuild_plugin.tree.selection import storable
 from kiwi_stackbuild_plugin.tree.times import TREE_TIMES, ByteCode, Times
 
@@ -142,11 +142,7 @@ class _BaseFiles:
     def fd(self) -> int:
         """The mounted image."""
         if self._fd is None:
-            path = self._stack.enter_context(
-                local.mounted(self._space, self._info.image_id)
-            )
-            self._fd = open_tree(path)
-            self._stack.callback(os.close, self._fd)
+            self._fd = open_shown(self._stack, local.tree_of(self._space, self._info))
         return self._fd
 
     def entry(self, path: bytes) -> Optional[Entry]:

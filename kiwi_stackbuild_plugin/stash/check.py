@@ -26,6 +26,7 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.stash.stash_list import is_listed
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.cleanup import STORAGE_IN_USE
+from kiwi_stackbuild_plugin.storage.directories import graph_root, storage_key
 from kiwi_stackbuild_plugin.storage.documents import config_damage
 
 log = logging.getLogger('kiwi')
@@ -111,7 +112,7 @@ def check_stashes(name: Optional[str], part: Part) -> CheckReport:
     :raises KiwiStashImageNotFound: if there is no such stash
     """
     local.require_storage_tools()
-    with in_use(*STORAGE_IN_USE, local.storage_key()):
+    with in_use(*STORAGE_IN_USE, storage_key()):
         infos = [info for info in local.list_stashes() if is_listed(info)]
         chosen = [
             (info, *title) for info in infos for title in _titles(info)
@@ -142,7 +143,7 @@ class _LayerReader:
 
     def __init__(self, part: Part) -> None:
         self._part = part
-        self._graph = local.graph_root()
+        self._graph = graph_root()
         self._layers: Dict[str, Dict[str, LayerRecord]] = {}
         self._checked: Dict[Tuple[str, str], LayerCheck] = {}
         self._configs: Dict[str, str] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
@@ -34,7 +33,7 @@ from kiwi_stackbuild_plugin.tree.content import ContentComparer
 from kiwi_stackbuild_plugin.tree.delta import Change, Trust, compare
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
-from kiwi_stackbuild_plugin.tree.opening import open_tree
+from kiwi_stackbuild_plugin.tree.opening import open_shown
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def compare_images(before: str, after: str, policy: Policy) -> Difference:
             borrow_image(before, '--diff', sources),
             borrow_image(after, '<name>', sources)
         ]
-        roots = [_open_image(stack, space, info) for info in infos]
+        roots = [open_shown(stack, local.tree_of(space, info)) for info in infos]
         read_rpm = RpmDatabase(lambda: TemporaryDirectory(dir=space.path))
         packages = compare_packages(*(
             read_packages(LayeredTree([fd]), read_rpm) for fd in roots
@@ -82,12 +81,6 @@ def compare_images(before: str, after: str, policy: Policy) -> Difference:
         )
         return Difference(before, after, packages, delta.removed, delta.changes)
     raise AssertionError('not reached: clean_exit() swallows nothing')
-
-
-def _open_image(stack: ExitStack, space: Workspace, info: ImageInfo) -> int:
-    fd = open_tree(stack.enter_context(local.mounted(space, info.image_id)))
-    stack.callback(os.close, fd)
-    return fd
 
 
 class _Side:
@@ -155,7 +148,7 @@ def _packages_since(
     if base is None:
         return compare_packages(Packages(), after)
     with ExitStack() as stack:
-        fd = _open_image(stack, space, base.info)
+        fd = open_shown(stack, local.tree_of(space, base.info))
         return compare_packages(read_packages(LayeredTree([fd]), read_rpm), after)
 
 

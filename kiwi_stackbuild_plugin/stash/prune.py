@@ -26,6 +26,7 @@ from kiwi_stackbuild_plugin.stash.index import drop_indexes
 from kiwi_stackbuild_plugin.stash.sbom import drop_documents
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.cleanup import STORAGE_IN_USE, sweep
+from kiwi_stackbuild_plugin.storage.directories import storage_key
 from kiwi_stackbuild_plugin.storage.removal import (
     disk_usage, needed_images, own_layers, remove_image, remove_name
 )
@@ -89,7 +90,7 @@ def prune(request: PruneRequest) -> str:
     local.require_storage_tools()
     with clean_exit():
         sweep([Defaults.get_temp_location()])
-        with unless_in_use(*STORAGE_IN_USE, local.storage_key()) as free:
+        with unless_in_use(*STORAGE_IN_USE, storage_key()) as free:
             if not free and not request.dry_run:
                 raise KiwiStashLocked(
                     'another run works with the stashes of this storage',

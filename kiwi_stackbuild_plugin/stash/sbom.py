@@ -31,9 +31,10 @@ from kiwi_stackbuild_plugin.image.artifacts import (
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.image.provenance import make_provenance
 from kiwi_stackbuild_plugin.storage import local
-from kiwi_stackbuild_plugin.storage.layer_directories import open_layers
+from kiwi_stackbuild_plugin.storage.directories import open_layers
+from kiwi_stackbuild_plugin.storage.directories import storage_key
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
-from kiwi_stackbuild_plugin.tree.opening import opened_tree
+from kiwi_stackbuild_plugin.tree.opening import open_shown, opened_tree
 from kiwi_stackbuild_plugin.version import __version__
 
 log = logging.getLogger('kiwi')
@@ -90,8 +91,7 @@ def _read(space: Workspace, info: ImageInfo) -> Tuple[Packages, Distribution]:
     with ExitStack() as stack:
         layers = stack.enter_context(open_layers(info))[::-1]
         if not layers:
-            mount = stack.enter_context(local.mounted(space, info.image_id))
-            layers = [stack.enter_context(opened_tree(mount))]
+            layers = [open_shown(stack, local.tree_of(space, info))]
         tree = LayeredTree(layers)
         packages = read_packages(
             tree, RpmDatabase(lambda: TemporaryDirectory(dir=space.path))
@@ -103,7 +103,7 @@ def _read(space: Workspace, info: ImageInfo) -> Tuple[Packages, Distribution]:
 
 def state_directory() -> str:
     """Return where the documents of this storage are, below KIWI_STASH_STATE."""
-    key = local.storage_key()
+    key = storage_key()
     return os.path.join(
         os.environ.get('KIWI_STASH_STATE') or _DIRECTORY,
         hashlib.sha256(os.fsencode(key)).hexdigest()[:16] if key else 'storage'

@@ -53,6 +53,7 @@ from kiwi_stackbuild_plugin.storage.access import (
     DEFAULT_ACCESS, NOT_SIGNED, Access, Signing
 )
 from kiwi_stackbuild_plugin.storage.cleanup import open_space, sweep
+from kiwi_stackbuild_plugin.storage.directories import storage_key
 from kiwi_stackbuild_plugin.storage.documents import ImageDocuments
 from kiwi_stackbuild_plugin.storage.find import Policy, Sources
 from kiwi_stackbuild_plugin.storage.local import longest_path
@@ -157,7 +158,7 @@ def stash(request: StashRequest, root_is_ours: bool = False) -> str:
         temp_dir = Defaults.get_temp_location()
         if not root_is_ours:
             stack.enter_context(locked('the root tree', os.path.realpath(tree.path)))
-        stack.enter_context(locked('the stash', name, local.storage_key()))
+        stack.enter_context(locked('the stash', name, storage_key()))
         sweep([temp_dir])
         space = stack.enter_context(open_space(temp_dir))
         job = _Job(

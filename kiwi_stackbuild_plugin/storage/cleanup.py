@@ -17,8 +17,9 @@ from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
 from kiwi_stackbuild_plugin.host.workspace import (
     IMAGE, MOUNT, STORAGE, Workspace, find_abandoned, remove, workspace
 )
+from kiwi_stackbuild_plugin.storage.directories import graph_root, storage_key
 from kiwi_stackbuild_plugin.storage.local import (
-    find_image, graph_root, remove_unnamed, storage_key, unmount_unused
+    find_image, remove_unnamed, unmount_unused
 )
 from kiwi_stackbuild_plugin.storage.lower_layers import remove_chain
 from kiwi_stackbuild_plugin.storage.removal import remove_image

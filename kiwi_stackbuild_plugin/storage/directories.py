@@ -142,7 +142,7 @@ def merged(info: ImageInfo, place: str) -> Iterator[str]:
         directory, links = short_links(info) if layers and info.driver == 'overlay' else ('', [])
     top = tempfile.mkdtemp(prefix='tree-', dir=place)
     # an overlay without an upper directory has two lower ones
-    point, nothing = f'{top}/tree', f'{top}/nothing'
+    point, nothing = f'{top}/merged', f'{top}/nothing'
     data = f'{_LOOK},lowerdir={":".join([*links, nothing])},{OVERLAY_OPTIONS}'
     if not links or len(data) > OVERLAY_DATA or _SEPARATORS.search(nothing):
         yield ''

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import ExitStack, contextmanager
 from typing import Iterator, List, Optional, Sequence, Tuple
 
 from kiwi_stackbuild_plugin.graph.notes import (
     DAMAGED, UNFINISHED, forget_import, marked_layers, note_import
 )
-from kiwi_stackbuild_plugin.graph.records import GraphRoot
 from kiwi_stackbuild_plugin.host.command import (
-    last_line, reason_of, require_tools, run_command
+    reason_of, require_tools, run_command
 )
 from kiwi_stackbuild_plugin.host.durable import sync_directory, sync_filesystem
 from kiwi_stackbuild_plugin.host.errors import (
@@ -24,6 +22,8 @@ from kiwi_stackbuild_plugin.host.workspace import IMAGE, MOUNT, Workspace
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.storage.consume import consumed
+from kiwi_stackbuild_plugin.storage.directories import graph_root, merged, storage_key
+from kiwi_stackbuild_plugin.storage.messages import unreadable
 from kiwi_stackbuild_plugin.storage.parsing import parse_infos
 
 LOCAL = 'localhost'
@@ -48,8 +48,6 @@ _MARKED = {
 #: what podman says of an image that is not there, in versions 3 to 5
 _UNKNOWN = ('no such image', 'image not known', 'unable to find')
 
-#: a name of no image
-_NOTHING = f'{LOCAL}/kiwi-stackbuild-nothing'
 #: less the terminating zero
 _PATH_MAX = 4095
 
@@ -62,48 +60,6 @@ def require_storage_tools() -> None:
     """
     require_tools(['podman', 'skopeo'])
     network_timeout()
-
-
-def storage_key() -> str:
-    """Return what tells this storage from another one of the same machine."""
-    return os.environ.get('CONTAINERS_STORAGE_CONF', '')
-
-
-def graph_root() -> GraphRoot:
-    """Return where this storage is; podman is asked once."""
-    return _graph_root(storage_key())
-
-
-@lru_cache
-def _graph_root(key: str) -> GraphRoot:
-    told = _told_graph_root(run_command(
-        ['podman', '--log-level=debug', 'image', 'exists', _NOTHING], check=False
-    ).stderr)
-    if told is not None and os.path.isdir(told.of('images')):
-        return told
-    result = run_command([
-        'podman', 'info', '--format', '{{.Store.GraphDriverName}} {{.Store.GraphRoot}}'
-    ], check=False)
-    if result.returncode:
-        raise _unreadable(result.stderr)
-    driver, _, path = result.stdout.rstrip('\n').partition(' ')
-    return GraphRoot(path, driver)
-
-
-def _told_graph_root(log: str) -> Optional[GraphRoot]:
-    """Find it in what podman says as it opens its storage, None if it is not there.
-
-    "podman info" takes half a second: it asks for the packages of other programs.
-    """
-    found = [re.search(f' msg="{words}(.+)"$', log, re.MULTILINE) for words in (
-        'Using graph root ', 'Using graph driver ',
-        # where storage.conf names none
-        r'\[graphdriver\] using prior storage driver: '
-    )]
-    path, *drivers = [one[1] if one else '' for one in found]
-    driver = drivers[0] or drivers[1]
-    # a backslash: Go has quoted something
-    return GraphRoot(path, driver) if path and driver and '\\' not in path + driver else None
 
 
 def network_timeout() -> float:
@@ -134,7 +90,7 @@ def find_image(name: str) -> Optional[ImageInfo]:
         return parse_infos(result.stdout)[0]
     if _is_unknown(result.stderr):
         return None
-    raise _unreadable(result.stderr)
+    raise unreadable(result.stderr)
 
 
 def list_stashes(repository: Optional[str] = None) -> List[ImageInfo]:
@@ -156,7 +112,7 @@ def list_images(*options: str, repository: Optional[str] = None) -> List[ImageIn
         '{{.ID}} {{.Repository}}', *options
     ], check=False)
     if found.returncode:
-        raise _unreadable(found.stderr)
+        raise unreadable(found.stderr)
     rows = [line.partition(' ') for line in found.stdout.splitlines()]
     ids = list(dict.fromkeys(
         image_id for image_id, _, name in rows if repository in (None, name)
@@ -165,7 +121,7 @@ def list_images(*options: str, repository: Optional[str] = None) -> List[ImageIn
         return []
     result = run_command(['podman', 'image', 'inspect', '--', *ids], check=False)
     if result.returncode and not _is_unknown(result.stderr):
-        raise _unreadable(result.stderr)
+        raise unreadable(result.stderr)
     # another run may have removed one since
     return parse_infos(result.stdout)
 
@@ -175,10 +131,6 @@ def split_name(full_name: str) -> Tuple[str, str]:
     name, _, tag = full_name.rpartition(':')
     prefix = f'{LOCAL}/'
     return name[len(prefix):] if name.startswith(prefix) else name, tag
-
-
-def _unreadable(stderr: str) -> KiwiStashToolFailed:
-    return KiwiStashToolFailed(f'podman cannot read its storage: {last_line(stderr)}')
 
 
 def _is_unknown(stderr: str) -> bool:
@@ -197,6 +149,15 @@ def mounted(space: Workspace, image_id: str) -> Iterator[str]:
             # if not, the workspace tries again, and so does the next run
             if not _unmount(image_id):
                 space.forget(MOUNT, image_id)
+
+
+@contextmanager
+def tree_of(space: Workspace, info: ImageInfo) -> Iterator[str]:
+    """Give a directory with the tree of an image for a block, to look at."""
+    with in_use(_MOUNTED, info.image_id, storage_key()), ExitStack() as stack:
+        yield stack.enter_context(merged(info, space.path)) or stack.enter_context(
+            mounted(space, info.image_id)
+        )
 
 
 def _mount(image_id: str) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
-from kiwi_stackbuild_plugin.host.command import run_command
+from kiwi_stackbuild_plugin.host.command import RunningCommand, run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashDescriptionInvalid
 from kiwi_stackbuild_plugin.host.workspace import IMAGE, Workspace
 from kiwi_stackbuild_plugin.image.image import (
@@ -55,9 +55,15 @@ def hold_copy(space: Workspace, image: ImageInfo, name: str, author: str) -> Non
     local.keep_import(space, image_id)
 
 
-def make_container(name: str, image: str) -> None:
-    """Make a container that is never run; as long as it is there no prune takes its image."""
-    run_command(['podman', 'create', f'--name={name}', '--pull=never', image])
+def make_container(name: str, image: str) -> RunningCommand:
+    """Make a container that is never run; as long as it is there no prune takes its image.
+
+    :returns: what makes it
+    """
+    # no network: podman would ask each of its plug-ins what it can do
+    return RunningCommand([
+        'podman', 'create', f'--name={name}', '--pull=never', '--network=none', image
+    ])
 
 
 def put_together(space: Workspace, info: ImageInfo, config: bytes) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import Tuple
 
 from kiwi_stackbuild_plugin.host.command import last_line
+from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 
 #: all up to the end of an address, each once: what looks back takes no more time.
 #: In it are user and password, and the query, where object stores have keys
@@ -66,3 +67,8 @@ def _blotted(found: re.Match[str]) -> str:
         address = f'***{address[ends[-1]:]}'
     place, _, query = address.partition('?')
     return f'{place}?***' if query else address
+
+
+def unreadable(stderr: str) -> KiwiStashToolFailed:
+    """Return the error for a storage that podman cannot read."""
+    return KiwiStashToolFailed(f'podman cannot read its storage: {last_line(stderr)}')

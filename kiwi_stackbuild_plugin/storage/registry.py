@@ -23,8 +23,9 @@ from kiwi_stackbuild_plugin.image.image import ImageInfo, info_from_config, oci_
 from kiwi_stackbuild_plugin.image.layout import REFERENCE, make_layout, write_layout
 from kiwi_stackbuild_plugin.storage.access import NOT_SIGNED, Access, Signing
 from kiwi_stackbuild_plugin.storage.documents import packed_layout, write_archive
+from kiwi_stackbuild_plugin.storage.directories import graph_root
 from kiwi_stackbuild_plugin.storage.local import (
-    find_image, graph_root, import_image, network_timeout
+    find_image, import_image, network_timeout
 )
 from kiwi_stackbuild_plugin.storage.messages import explain, without_secrets
 from kiwi_stackbuild_plugin.storage.parsing import (

@@ -184,6 +184,8 @@ def stackbuild_command(
             f'{words[0]!r} is no argument of stackbuild',
             'arguments for kiwi go behind "--"'
         )
+    from kiwi_stackbuild_plugin.storage.directories import ask_ahead
+    ask_ahead()
     from kiwi_stackbuild_plugin.runs.one_run import run_stackbuild
     text = run_stackbuild(_request(args, words, global_args))
     if text:

@@ -180,6 +180,8 @@ def _stash(
     args: Mapping[str, Any], tag: str, exports: Tuple[str, ...], access: 'Access',
     signing: 'Signing'
 ) -> None:
+    from kiwi_stackbuild_plugin.storage.directories import ask_ahead
+    ask_ahead()
     from kiwi_stackbuild_plugin.stash.stash import StashRequest, stash
     text = stash(StashRequest(
         root=args['--root'],

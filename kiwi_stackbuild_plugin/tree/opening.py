@@ -6,8 +6,8 @@ import errno
 import logging
 import os
 import stat
-from contextlib import contextmanager
-from typing import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import ContextManager, Iterator
 
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashRootInvalid, printable, printable_path
@@ -44,6 +44,11 @@ def opened_tree(root: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def open_shown(stack: ExitStack, tree: ContextManager[str]) -> int:
+    """Have a tree shown, mounted say, and open it; a stack ends both."""
+    return stack.enter_context(opened_tree(stack.enter_context(tree)))
 
 
 def open_below(root_fd: int, path: bytes, flags: int = DIRECTORY_FLAGS) -> int:

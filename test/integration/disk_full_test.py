@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,11 +115,11 @@ def test_target_is_full(
     assert storage.stash('small') == earlier
 
 
-@pytest.mark.parametrize(('left', 'what'), [(32768, 'podman create'), (4 * MIB, 'usr/data')])
+@pytest.mark.parametrize('left', [32768, 4 * MIB])
 def test_target_of_an_overlay_root_is_full(
-    tmp_path: Path, big_root: Path, left: int, what: str
+    tmp_path: Path, big_root: Path, left: int
 ) -> None:
-    """Where its layers are held, and where its hard links are copied up."""
+    """Where its hard links are copied up; what holds its layers is made meanwhile."""
     os.link(big_root / 'usr/data', big_root / 'usr/other')
     (tmp_path / 'temp').mkdir()
     with small_disk(tmp_path / 'disk', 64 * MIB) as disk:
@@ -133,7 +134,7 @@ def test_target_of_an_overlay_root_is_full(
             room = os.statvfs(disk)
             os.posix_fallocate(filler.fileno(), 0, room.f_bavail * room.f_frsize - left)
         failed = one_line(storage.kiwi(*words, check=False))
-        assert 'o space left on device' in failed and what in failed
+        assert re.search(r"'usr/(data|bin/tool)': No space left on device", failed), failed
         assert sorted(os.listdir(disk)) == ['filler', 'storage']
         assert storage.left_overs() == []
         assert storage.stash('small') == earlier

@@ -49,7 +49,7 @@ def test_podman_killed_while_it_unmounts(storage: Storage, root: Path) -> None:
     storage.unmount('localhost/small')
 
 
-def copy_from_the_mount(storage: Storage) -> None:
+def work_on_the_mount(storage: Storage) -> None:
     """Let the layers look as if the storage had their files elsewhere."""
     for layer in (storage.where / 'graph/overlay').glob('*/diff'):
         (layer.parent / 'composefs-data').mkdir()
@@ -57,8 +57,9 @@ def copy_from_the_mount(storage: Storage) -> None:
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(('command', 'tool', 'word'), [
-    ('stash', 'skopeo', 'copy'), ('stash', 'podman', 'mount'),
-    ('stackbuild', 'podman', 'mount'), ('stackbuild', 'cp', '--preserve=all')
+    ('stash', 'skopeo', 'copy'), ('stash', 'mount', 'overlay'), ('stash', 'podman', 'mount'),
+    ('stackbuild', 'mount', 'overlay'), ('stackbuild', 'podman', 'mount'),
+    ('stackbuild', 'cp', '--preserve=all')
 ])
 def test_interrupted_run_cleans_up_at_once(
     storage: Storage, root: Path, tmp_path: Path, number: signal.Signals,
@@ -72,8 +73,8 @@ def test_interrupted_run_cleans_up_at_once(
         'stackbuild': ('stackbuild', '--stash', 'small', '--target-dir', str(target))
     }[command]
     storage.forget_indexes()
-    if tool == 'cp':
-        copy_from_the_mount(storage)
+    if tool in ('cp', 'podman'):
+        work_on_the_mount(storage)
     images = storage.run('podman', 'images', '--all', '--quiet').stdout
     flag = slow_tool(storage, tmp_path, tool, f'*" {word} "*')
     process = start(storage, *words)

@@ -208,6 +208,30 @@ def test_layers_are_held_until_they_are_let_go(
     assert holds(storage) == [], 'a copy has none'
 
 
+def test_container_that_cannot_be_made_fails_the_run(
+    storage: Storage, base: Path, tmp_path: Path
+) -> None:
+    """It is made while the root is; that must not go unheard."""
+    folder = tmp_path / 'fake'
+    folder.mkdir()
+    (folder / 'podman').write_text(
+        '#!/bin/sh\n[ "$1" = create ] && { echo "Error: none today" >&2; exit 125; }\n'
+        f'exec {shutil.which("podman")} "$@"\n'
+    )
+    (folder / 'podman').chmod(0o755)
+    path = storage.environment['PATH']
+    storage.environment['PATH'] = f'{folder}:{path}'
+    failed = storage.kiwi(
+        'stackbuild', '--root-only', '--overlay', '--stash=small',
+        '--target-dir', str(tmp_path / 'over'), check=False
+    )
+    storage.environment['PATH'] = path
+    assert failed.returncode == 1
+    assert 'podman create: Error: none today' in failed.stdout + failed.stderr
+    assert not (tmp_path / 'over').exists() and not mounts_below(tmp_path / 'over')
+    assert holds(storage) == [] and storage.left_overs() == []
+
+
 def test_a_container_of_it_is_that_of_a_copy(
     storage: Storage, root: Path, tmp_path: Path, fast: List[str]
 ) -> None:

@@ -71,10 +71,10 @@ def test_history_fits_the_layers(
 def test_base_of_more_layers_than_can_be_mounted(
     storage: Storage, root: Path, tmp_path: Path
 ) -> None:
-    reference = write_image(tmp_path / 'base', 130)
+    reference = write_image(tmp_path / 'base', 145)
     storage.run('skopeo', 'copy', reference, 'containers-storage:localhost/many:latest')
     told = storage.kiwi('stash', f'--root={root}', '--base=many')
-    assert 'many:latest has 130 layers' in told.stdout and 'no base' in told.stdout
+    assert 'many:latest has 145 layers' in told.stdout and 'no base' in told.stdout
     assert storage.stash('small')['layers'] == 1
     failed = storage.kiwi(
         'stackbuild', '--stash=many', f'--target-dir={tmp_path}/target', check=False

@@ -32,7 +32,7 @@ def without(storage: Storage, tmp_path: Path, *missing: str) -> None:
 def replace(storage: Storage, tmp_path: Path, tool: str, script: str) -> None:
     """Put a script in the place of a tool; "$real" is the tool itself."""
     folder = tmp_path / 'fake'
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / tool).write_text(f'#!/bin/sh\nreal={shutil.which(tool)}\n{script}\n')
     (folder / tool).chmod(0o755)
     storage.environment['PATH'] = f'{folder}:{os.environ["PATH"]}'
@@ -79,14 +79,10 @@ def test_missing_tools_are_named(
 
 @pytest.mark.parametrize(('tool', 'script', 'says'), [
     # what versions say that do not know our words
-    ('podman', '[ "$2" = mount ] && { echo "Error: unrecognized command" >&2; exit 125; }\n'
-     'exec $real "$@"', 'podman image mount .*: Error: unrecognized command'),
     ('skopeo', 'case " $* " in *" copy "*) echo "FATA unknown shorthand flag" >&2; exit 1;; esac\n'
      'exec $real "$@"', 'skopeo copy.*FATA unknown shorthand flag'),
     ('skopeo', 'case " $* " in *" copy "*) kill -9 $$;; esac\nexec $real "$@"',
      'skopeo copy.*ended by signal 9'),
-    ('podman', '[ "$2" = mount ] && kill -9 $$\nexec $real "$@"',
-     'podman image mount .*: ended by signal 9'),
     ('skopeo', 'case " $* " in *" copy "*) $real "$@"; kill -9 $$;; esac\nexec $real "$@"',
      'skopeo copy.*ended by signal 9'),
     ('podman', '[ "$1" = tag ] && { echo "Error: locked" >&2; exit 125; }\n'
@@ -106,6 +102,28 @@ def test_tool_fails_on_the_way(
     assert describe(stashed, OURS) == before
     storage.kiwi('stash', '--root', str(stashed))
     assert storage.stash('small')['layers'] == 2
+
+
+@pytest.mark.parametrize(('script', 'says'), [
+    ('[ "$2" = mount ] && { echo "Error: unrecognized command" >&2; exit 125; }\n'
+     'exec $real "$@"', 'podman image mount .*: Error: unrecognized command'),
+    ('[ "$2" = mount ] && kill -9 $$\nexec $real "$@"',
+     'podman image mount .*: ended by signal 9'),
+    ('exec $real "$@"', '')
+])
+def test_layers_that_mount_8_does_not_mount(
+    storage: Storage, stashed: Path, tmp_path: Path, script: str, says: str
+) -> None:
+    """podman is asked to do it then."""
+    storage.forget_indexes()
+    replace(storage, tmp_path, 'podman', script)
+    replace(storage, tmp_path, 'mount', 'exit 32')
+    words = ('stash', '--root', str(stashed))
+    if says:
+        fails_with(storage, says, *words)
+    else:
+        storage.kiwi(*words)
+        assert storage.stash('small')['layers'] == 2 and storage.left_overs() == []
 
 
 @pytest.mark.parametrize('words', [

@@ -9,30 +9,11 @@ from pathlib import Path
 from typing import Iterator
 
 import pytest
+from disks import stored
 
-from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.overlay.mount import mount_overlay, reason_against
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason='mounts overlays')
-
-
-def stored(tmp_path: Path, count: int) -> ImageInfo:
-    """Make layers; each has a file of its own, and one that it replaces."""
-    top = tmp_path / ('long' * 20) / 'overlay'
-    (top / 'l').mkdir(parents=True)
-    paths = []
-    for number in range(count):
-        layer, name = top / f'{number:064}', f'{number:026}'
-        (layer / 'diff').mkdir(parents=True)
-        (layer / 'link').write_text(name)
-        (top / 'l' / name).symlink_to(f'../{layer.name}/diff')
-        (layer / f'diff/{number}').write_text('')
-        (layer / 'diff/all').write_text(str(number))
-        paths.append(str(layer / 'diff'))
-    return ImageInfo(
-        'f' * 64, driver='overlay', directories=tuple(paths),
-        layers=tuple(f'sha256:{number}' for number in range(count))
-    )
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from kiwi_stackbuild_plugin.host.errors import KiwiStashDamaged, KiwiStashToolFa
 from kiwi_stackbuild_plugin.host.locks import in_use
 from kiwi_stackbuild_plugin.host.workspace import IMAGE, MOUNT, STORAGE, PREFIX
 from kiwi_stackbuild_plugin.storage import cleanup, local
+from kiwi_stackbuild_plugin.storage.directories import graph_root, storage_key
 
 IMAGE_ID, OTHER = 'a' * 64, 'b' * 64
 
@@ -39,7 +40,7 @@ def killed(parent: Path, *notes: str, storage: str = '') -> Path:
     (place / 'owner.lock').touch()
     (place / 'layout').mkdir()
     (place / 'layout/blob').write_text('x')
-    lines = [f'+{STORAGE} {storage or local.storage_key()}', *notes]
+    lines = [f'+{STORAGE} {storage or storage_key()}', *notes]
     (place / 'journal').write_text(''.join(f'{line}\n' for line in lines))
     return place
 
@@ -128,8 +129,8 @@ def test_sweep_after_a_kill(
 
 
 def test_note_that_never_got_its_name_is_swept(storage: FakeStorage, parent: Path) -> None:
-    note_import(local.graph_root(), IMAGE_ID, [])
-    place = Path(local.graph_root().path, 'kiwi-stackbuild/unfinished')
+    note_import(graph_root(), IMAGE_ID, [])
+    place = Path(graph_root().path, 'kiwi-stackbuild/unfinished')
     left = place / f'.{OTHER}.5'
     left.write_text('{')
     os.utime(left, (1, 1))
@@ -157,7 +158,7 @@ def test_sweep_leaves_a_living_run_alone(storage: FakeStorage, parent: Path) -> 
 def test_what_is_used_meanwhile_is_swept_later(storage: FakeStorage, parent: Path) -> None:
     storage.add(IMAGE_ID)
     killed(parent, f'+{IMAGE} {IMAGE_ID}')
-    with in_use(local._ADDED, IMAGE_ID, local.storage_key()):
+    with in_use(local._ADDED, IMAGE_ID, storage_key()):
         cleanup.sweep([str(parent)])
         assert list(storage.names()) == [IMAGE_ID] and os.listdir(parent)
     cleanup.sweep([str(parent)])
@@ -173,19 +174,19 @@ def test_import_that_no_run_vouches_for(
     storage: FakeStorage, parent: Path, names: List[str], is_pulled: bool, left: List[str]
 ) -> None:
     storage.add(IMAGE_ID, *names)
-    note_import(local.graph_root(), IMAGE_ID, ['sha256:1'], is_pulled)
+    note_import(graph_root(), IMAGE_ID, ['sha256:1'], is_pulled)
     cleanup.sweep([str(parent)])
     assert list(storage.names()) == left
-    assert read_imports(local.graph_root()) == [] and os.listdir(parent) == []
+    assert read_imports(graph_root()) == [] and os.listdir(parent) == []
 
 
 def test_imports_of_runs_that_live_are_left_alone(storage: FakeStorage, parent: Path) -> None:
     storage.add(IMAGE_ID)
     with cleanup.open_space(str(parent)):
-        note_import(local.graph_root(), IMAGE_ID, ['sha256:1'])
+        note_import(graph_root(), IMAGE_ID, ['sha256:1'])
         cleanup.sweep([str(parent)])
         assert list(storage.names()) == [IMAGE_ID]
-    assert len(read_imports(local.graph_root())) == 1
+    assert len(read_imports(graph_root())) == 1
 
 
 @pytest.mark.parametrize(('noted', 'others', 'removed'), [
@@ -196,7 +197,7 @@ def test_imports_of_runs_that_live_are_left_alone(storage: FakeStorage, parent: 
 def test_layers_without_an_image(
     storage: FakeStorage, parent: Path, noted: List[str], others: List[str], removed: bool
 ) -> None:
-    graph = local.graph_root()
+    graph = graph_root()
     (Path(graph.path) / 'overlay-layers').mkdir()
     Path(graph.of('layers', 'layers.json')).write_text(json.dumps([
         {'id': '1' * 64, 'diff-digest': 'sha256:1'},
@@ -215,7 +216,7 @@ def test_layers_without_an_image(
 def test_import_that_cannot_be_taken_back_is_marked(
     storage: FakeStorage, parent: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    graph = local.graph_root()
+    graph = graph_root()
     (Path(graph.path) / 'overlay-layers').mkdir()
     Path(graph.of('layers', 'layers.json')).write_text(json.dumps([
         {'id': '1' * 64, 'diff-digest': 'sha256:1', 'created': 'then'}

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Layers of the overlay driver, opened where they are: all of them, or none."""
+"""Layers of the overlay driver, opened where they are, or mounted: all of them, or none."""
 from __future__ import annotations
 
 import os
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, List
 
 import pytest
+from disks import stored
+from fake_storage import FakeStorage
+from storages import mounts_below
 
+from kiwi_stackbuild_plugin.graph.records import GraphRoot
 from kiwi_stackbuild_plugin.image.image import ImageInfo
-from kiwi_stackbuild_plugin.storage.directories import open_layers
+from kiwi_stackbuild_plugin.storage.directories import (
+    ask_ahead, graph_root, merged, open_layers
+)
 
 LAYERS = ('sha256:a', 'sha256:b', 'sha256:c')
 
@@ -95,3 +103,107 @@ def test_directories_of_another_number_are_not_those_of_the_layers(paths: List[P
     for some in (paths[:2], [*paths, paths[0]]):
         with open_layers(info(some)) as found:
             assert found == []
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason='mounts overlays')
+
+
+@as_root
+@pytest.mark.parametrize('count', [1, 2, 60])
+def test_layers_are_mounted_to_look_at(tmp_path: Path, count: int) -> None:
+    info = stored(tmp_path, count)
+    with merged(info, str(tmp_path)) as path:
+        assert Path(path, 'all').read_text() == str(count - 1)
+        assert len(os.listdir(path)) == count + 1
+        with pytest.raises(OSError, match='Read-only'):
+            Path(path, 'new').touch()
+        found = subprocess.run(
+            ['findmnt', '--noheadings', '--output=VFS-OPTIONS', path], check=True,
+            stdout=subprocess.PIPE, text=True
+        ).stdout
+        assert {'nodev', 'nosuid', 'noexec'} < set(found.strip().split(','))
+    assert mounts_below(tmp_path) == []
+
+
+@as_root
+def test_whiteout_of_the_lowest_layer_is_not_seen(tmp_path: Path) -> None:
+    """An image of a single layer is an overlay like any other."""
+    info = stored(tmp_path, 1)
+    os.mknod(os.path.join(info.directories[0], 'gone'), 0o20000, os.makedev(0, 0))
+    with merged(info, str(tmp_path)) as path:
+        assert sorted(os.listdir(path)) == ['0', 'all']
+
+
+@as_root
+def test_unmounted_after_an_error_of_the_block(tmp_path: Path) -> None:
+    info = stored(tmp_path, 2)
+    with pytest.raises(ZeroDivisionError), merged(info, str(tmp_path)) as path:
+        assert path
+        raise ZeroDivisionError
+    assert mounts_below(tmp_path) == []
+
+
+def another_driver(info: ImageInfo) -> ImageInfo:
+    return replace(info, driver='vfs')
+
+
+def a_layer_gone(info: ImageInfo) -> ImageInfo:
+    os.rename(info.directories[1], f'{info.directories[1]}-gone')
+    return info
+
+
+def no_short_name(info: ImageInfo) -> ImageInfo:
+    os.unlink(os.path.join(os.path.dirname(info.directories[1]), 'link'))
+    return info
+
+
+@as_root
+@pytest.mark.parametrize('change', [another_driver, a_layer_gone, no_short_name])
+def test_what_cannot_be_mounted_is_left_to_podman(
+    tmp_path: Path, change: Callable[[ImageInfo], ImageInfo]
+) -> None:
+    info = change(stored(tmp_path, 3))
+    with merged(info, str(tmp_path)) as path:
+        assert path == ''
+    assert mounts_below(tmp_path) == []
+
+
+@as_root
+@pytest.mark.parametrize(('count', 'name'), [(200, 'place'), (2, 'a,b'), (2, 'a:b')])
+def test_what_a_mount_cannot_name_is_left_to_podman(
+    tmp_path: Path, count: int, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    with merged(stored(tmp_path, count), str(tmp_path / name)) as path:
+        assert path == ''
+
+
+@as_root
+def test_kernel_that_mounts_no_such_thing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'mount').write_text('#!/bin/sh\nexit 32\n')
+    (tmp_path / 'mount').chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    with merged(stored(tmp_path, 2), str(tmp_path)) as path:
+        assert path == ''
+
+
+def test_graph_root_that_was_asked_for_ahead(storage: FakeStorage) -> None:
+    place = storage.state['graph_root']
+    storage.change(log=''.join(
+        f'time="2026-11-01" level=debug msg="{line}"\n'
+        for line in (f'Using graph root {place}', 'Using graph driver overlay')
+    ))
+    os.makedirs(f'{place}/overlay-images', exist_ok=True)
+    ask_ahead()
+    for _ in range(2):
+        assert graph_root() == GraphRoot(place, 'overlay')
+    assert len(storage.calls('podman')) == 1
+
+
+def test_nothing_is_said_yet_where_there_is_no_podman(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv('PATH', str(tmp_path))
+    ask_ahead()

@@ -11,6 +11,7 @@ from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.host.locks import in_use
 from kiwi_stackbuild_plugin.host.workspace import MOUNT, Workspace
 from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.directories import storage_key
 
 ONE = 'a' * 64
 NO_POINT = 'Error: lstat {}/merged: no such file or directory\n'
@@ -67,7 +68,7 @@ def test_podman_that_was_killed_as_it_unmounted_is_helped(
 def test_mount_of_a_killed_run_that_another_shares_stays(storage: FakeStorage) -> None:
     storage.add(ONE)
     storage.change(mounts={ONE: 2})
-    with in_use(local._MOUNTED, ONE, local.storage_key()):
+    with in_use(local._MOUNTED, ONE, storage_key()):
         assert not local.unmount_unused(ONE)
         assert storage.state['mounts'] == {ONE: 2}
     storage.fail('unmount', 'Error: device busy\n')

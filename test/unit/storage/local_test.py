@@ -15,6 +15,7 @@ from kiwi_stackbuild_plugin.host.locks import in_use
 from kiwi_stackbuild_plugin.host.workspace import IMAGE, Workspace
 from kiwi_stackbuild_plugin.image import labels
 from kiwi_stackbuild_plugin.storage import local
+from kiwi_stackbuild_plugin.storage.directories import graph_root, storage_key
 
 ONE, TWO, THREE = 'a' * 64, 'b' * 64, 'c' * 64
 CONFIG = config_of(['sha256:1'])
@@ -151,7 +152,7 @@ def test_unnamed_ones_are_removed_unless_used(
     storage: FakeStorage, use: Optional[str], names: List[str], done: bool, left: bool
 ) -> None:
     storage.add(ONE, *names)
-    with in_use(use or 'other', ONE, local.storage_key()):
+    with in_use(use or 'other', ONE, storage_key()):
         assert local.remove_unnamed(ONE) is done
     assert bool(storage.names()) is left
     assert local.remove_unnamed(TWO), 'gone already'
@@ -179,7 +180,7 @@ def test_graph_root_is_heard_or_asked_for(
     place = storage.state['graph_root']
     storage.change(log=''.join(said(line.replace('@', place)) for line in lines))
     for _ in range(2):
-        assert local.graph_root() == GraphRoot(place, 'overlay')
+        assert graph_root() == GraphRoot(place, 'overlay')
     assert len(storage.calls('podman', 'info')) == asked
     assert len(storage.calls('podman', 'exists')) == 1
 
