@@ -253,7 +253,7 @@ def table(steps: Sequence[Step]) -> List[str]:
     groups = dict.fromkeys((one.tree, one.way, one.party, one.which) for one in steps)
     for tree, way, party, which in groups:
         mine = turns_of(steps, tree, way, party, which)
-        peer = turns_of(steps, tree, way, P11.key, FIRST)
+        peer = peer_of(steps, tree, way)
         title = next(one.title for one in (OURS_ON_11, P11) if one.key == party)
         ratios = [
             peer[turn].total / mine[turn].total for turn in mine
@@ -268,6 +268,14 @@ def table(steps: Sequence[Step]) -> List[str]:
             (f'**{statistics.median(ratios):.1f}**' if ratios else '') + ' |'
         ]))
     return lines
+
+
+def peer_of(steps: Sequence[Step], tree: str, way: str) -> Dict[int, Turn]:
+    """Return the turns of the peer, which has one way on each file system."""
+    found: Dict[int, Turn] = {}
+    for other in (one for one in WAYS if WAYS[one][0] == WAYS[way][0]):
+        found.update(turns_of(steps, tree, other, P11.key, FIRST))
+    return found
 
 
 @dataclass(frozen=True)
