@@ -2,7 +2,6 @@
 """Hard links of a base: without index=on a change would part one from the others."""
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import closing, contextmanager
@@ -12,7 +11,11 @@ from kiwi_stackbuild_plugin.image.cache import keep_links, read_links
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.storage.directories import open_layers
 from kiwi_stackbuild_plugin.tree.ahead import LinksAhead, scan_ahead
-from kiwi_stackbuild_plugin.tree.opening import open_below
+from kiwi_stackbuild_plugin.tree.opening import open_below, open_if_there, status_if_there
+
+
+#: path and file: device and inode
+_Name = Tuple[bytes, Tuple[int, int]]
 
 
 class LinkSearch:
@@ -70,13 +73,11 @@ def copy_up_links(base_fd: int, root_fd: int, search: Optional[LinkSearch] = Non
     :returns: how many files have been copied
     """
     found = search.names() if search else None
-    names = _scanned(base_fd) if found is None else found
     groups: Dict[Tuple[int, int], List[bytes]] = {}
-    # two layers may both have a file there that is linked
-    for path in sorted(set(names)):
-        status = _status(base_fd, path)
-        if status is not None and status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-            groups.setdefault((status.st_dev, status.st_ino), []).append(path)
+    for path, inode in sorted(
+        _scanned(base_fd) if found is None else _looked_up(base_fd, found)
+    ):
+        groups.setdefault(inode, []).append(path)
     linked = [paths for paths in groups.values() if len(paths) > 1]
     for paths in linked:
         try:
@@ -87,27 +88,29 @@ def copy_up_links(base_fd: int, root_fd: int, search: Optional[LinkSearch] = Non
     return len(linked)
 
 
-def _scanned(base_fd: int) -> Iterable[bytes]:
-    return (
-        entry.path for entry in scan_ahead(base_fd)
-        if entry.stat.st_nlink > 1 and not entry.is_dir
-    )
+def _scanned(base_fd: int) -> Iterator[_Name]:
+    for entry in scan_ahead(base_fd):
+        if entry.stat.st_nlink > 1 and not entry.is_dir:
+            yield entry.path, (entry.stat.st_dev, entry.stat.st_ino)
+
+
+def _looked_up(base_fd: int, names: Iterable[bytes]) -> Iterator[_Name]:
+    # two layers may both have a file there that is linked
+    for path in set(names):
+        status = _status(base_fd, path)
+        if status is not None and status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            yield path, (status.st_dev, status.st_ino)
 
 
 def _status(base_fd: int, path: bytes) -> Optional[os.stat_result]:
     """Return the status of what has a name of a layer in the base, if anything has it."""
     parent, _, name = path.rpartition(b'/')
-    try:
-        fd = open_below(base_fd, parent)
-    except OSError as issue:
+    fd = open_if_there(base_fd, parent)
+    if fd is None:
         # a layer above has something else there
-        if issue.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return None
-        raise
-    try:
-        return os.stat(name, dir_fd=fd, follow_symlinks=False)
-    except FileNotFoundError:
         return None
+    try:
+        return status_if_there(fd, name)
     finally:
         os.close(fd)
 

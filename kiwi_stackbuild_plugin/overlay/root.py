@@ -20,7 +20,7 @@ from kiwi_stackbuild_plugin.overlay.place import (
     overlay_of, passing_of, upper_of, work_of
 )
 from kiwi_stackbuild_plugin.overlay.record import read_record
-from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
+from kiwi_stackbuild_plugin.tree.opening import is_absent, open_below, opened_tree
 
 log = logging.getLogger('kiwi')
 
@@ -47,8 +47,10 @@ def _has_selinux(base: str) -> bool:
     with opened_tree(base) as fd:
         try:
             os.close(open_below(fd, _SELINUX, os.O_PATH))
-        except OSError:
-            return False
+        except OSError as issue:
+            if is_absent(issue):
+                return False
+            raise
     return True
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 from contextlib import ExitStack, contextmanager
-from typing import ContextManager, Iterator
+from typing import ContextManager, Iterator, Optional
 
 from kiwi_stackbuild_plugin.host.errors import (
     KiwiStashRootInvalid, printable, printable_path
@@ -16,6 +16,7 @@ from kiwi_stackbuild_plugin.tree.entry import Xattrs
 
 log = logging.getLogger('kiwi')
 
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -78,6 +79,38 @@ def open_below(root_fd: int, path: bytes, flags: int = DIRECTORY_FLAGS) -> int:
     finally:
         if fd != root_fd:
             os.close(fd)
+
+
+def is_absent(issue: OSError) -> bool:
+    """Tell whether an error says that there is nothing of a name; else nobody knows."""
+    return issue.errno in _ABSENT
+
+
+def open_if_there(root_fd: int, path: bytes) -> Optional[int]:
+    """Open a directory below another one, following no link; None if there is none.
+
+    :returns: file descriptor, to be closed by the caller
+    :raises OSError: if that cannot be told
+    """
+    try:
+        return open_below(root_fd, path)
+    except OSError as issue:
+        if is_absent(issue):
+            return None
+        raise
+
+
+def status_if_there(fd: int, name: bytes) -> Optional[os.stat_result]:
+    """Return the status of a name in a directory, None if there is none.
+
+    :raises OSError: if that cannot be told
+    """
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except OSError as issue:
+        if is_absent(issue):
+            return None
+        raise
 
 
 def _refuse_device(fd: int, name: bytes, path: bytes) -> None:

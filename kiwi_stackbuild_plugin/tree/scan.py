@@ -18,7 +18,9 @@ from typing import (
 )
 
 from kiwi_stackbuild_plugin.tree.entry import Entry, Row, Status, Xattrs, named, status_row
-from kiwi_stackbuild_plugin.tree.opening import DIRECTORY_FLAGS, open_below, open_current
+from kiwi_stackbuild_plugin.tree.opening import (
+    DIRECTORY_FLAGS, is_absent, open_below, open_current, open_if_there, status_if_there
+)
 
 #: attributes of any other name are properties that a file system has or makes up:
 #: btrfs.compression, system.nfs4_acl, ceph.dir.layout, ...; see xattr(7)
@@ -159,7 +161,7 @@ def _open_child(
             return open_below(root_fd, path)
         return os.open(path.rpartition(b'/')[2], DIRECTORY_FLAGS, dir_fd=parent)
     except OSError as issue:
-        if issue.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if is_absent(issue):
             return None
         raise
 
@@ -265,29 +267,30 @@ class TreeReader:
         self._parent_fd: Optional[int] = None
 
     def entry(self, path: bytes) -> Optional[Entry]:
-        """Return the entry at a path, None if there is none, or behind a link."""
+        """Return the entry at a path, None if there is none, or behind a link.
+
+        :raises OSError: if that cannot be told: what cannot be read is not gone
+        """
         parent, _, name = path.rpartition(b'/')
         if self._parent_fd is None or parent != self._parent:
             self.close()
-            try:
-                self._parent_fd = open_below(self.fd, parent)
-            except OSError:
-                return None
+            self._parent_fd = open_if_there(self.fd, parent)
             self._parent = parent
         fd = self._parent_fd
-        try:
-            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-        except FileNotFoundError:
+        status = None if fd is None else status_if_there(fd, name)
+        if fd is None or status is None:
             return None
         target = os.readlink(name, dir_fd=fd) if stat.S_ISLNK(status.st_mode) else b''
         where = b'/proc/self/fd/%d/%b' % (fd, name)
         return Entry(path, Status.of(status), read_xattrs(where), target)
 
     def names(self, path: bytes) -> List[bytes]:
-        """Return the names in a directory, none if it is none, or behind a link."""
-        try:
-            fd = open_below(self.fd, path)
-        except OSError:
+        """Return the names in a directory, none if it is none, or behind a link.
+
+        :raises OSError: if that cannot be told
+        """
+        fd = open_if_there(self.fd, path)
+        if fd is None:
             return []
         try:
             return [os.fsencode(name) for name in os.listdir(fd)]

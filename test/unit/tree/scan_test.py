@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import stat
+from contextlib import closing
 from pathlib import Path
 from typing import Any, List
 
@@ -14,7 +15,9 @@ import pytest
 from kiwi_stackbuild_plugin.tree import scan as module
 from kiwi_stackbuild_plugin.tree.entry import Entry
 from kiwi_stackbuild_plugin.tree.opening import open_tree
-from kiwi_stackbuild_plugin.tree.scan import Exclusion, read_xattrs, scan, sort_key
+from kiwi_stackbuild_plugin.tree.scan import (
+    Exclusion, TreeReader, read_xattrs, scan, sort_key
+)
 from trees import describe
 from zoo import make_deep, make_zoo, write
 
@@ -188,3 +191,33 @@ def test_deep_tree_takes_few_open_files(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         os.close(fd)
     assert len(paths) == 301 and paths[-1].endswith(b'/d/bottom')
+
+
+@pytest.mark.parametrize('path', [
+    b'missing', b'missing/x', b'file/x', b'link/below', b'loop/x', b'x' * 300, b'x' * 300 + b'/y'
+])
+def test_what_is_not_there_is_nothing(tmp_path: Path, path: bytes) -> None:
+    write(tmp_path / 'file', b'')
+    write(tmp_path / 'there/below', b'')
+    (tmp_path / 'link').symlink_to('there')
+    (tmp_path / 'loop').symlink_to('loop')
+    with closing(TreeReader(open_tree(str(tmp_path)))) as reader:
+        assert reader.entry(path) is None and reader.names(path) == []
+        os.close(reader.fd)
+
+
+def test_what_cannot_be_read_is_not_gone(tmp_path: Path) -> None:
+    """Else a stash would note it as removed."""
+    write(tmp_path / 'there/below', b'')
+    fd = open_tree(str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # no more than there are
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fd + 1, hard))
+    try:
+        with closing(TreeReader(fd)) as reader:
+            for read in (reader.entry, reader.names):
+                with pytest.raises(OSError, match='Too many open files'):
+                    read(b'there/below' if read == reader.entry else b'there')
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.close(fd)
