@@ -28,8 +28,27 @@ _UNITS = ('B', 'kB', 'MB', 'GB', 'TB')
 
 
 def without_login(text: str) -> str:
-    """Leave out the logins of addresses, also one with a slash in its password."""
-    return re.sub(r'//(?:[^/\s]*:\S*|[^/\s]*)@', '//', text)
+    """Leave out the logins of addresses, also one with a slash in its password.
+
+    Each character is looked at a few times, whatever a stranger wrote.
+    """
+    return re.sub(r'\S+', lambda word: _plain_word(word[0]), text)
+
+
+def _plain_word(word: str) -> str:
+    last = word.rfind('@')
+    kept, done, at = [], 0, word.find('//')
+    while 0 <= at < last:
+        begin = end = at + 2
+        slash = word.find('/', begin)
+        host = word[begin:] if slash < 0 else word[begin:slash]
+        # behind a colon is a password, which may have slashes, and more than one @
+        end = last + 1 if ':' in host else begin + host.rfind('@') + 1
+        if end > begin:
+            kept.append(word[done:begin])
+            done = end
+        at = word.find('//', max(end, at + 1))
+    return ''.join([*kept, word[done:]])
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:

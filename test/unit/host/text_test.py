@@ -2,11 +2,15 @@
 """What people read: sizes, ages, times and columns; times of strangers."""
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime, timezone
 from typing import List
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from in_time import within
 
 from kiwi_stackbuild_plugin.host.text import (
     age_in_words, age_of, align, human_age, human_size, parse_moment, utc, without_login
@@ -23,6 +27,18 @@ from kiwi_stackbuild_plugin.host.text import (
 ])
 def test_logins_in_addresses(text: str, shown: str) -> None:
     assert without_login(text) == shown
+
+
+@given(st.text(alphabet='/:@ab \n', max_size=24))
+def test_logins_are_those_of_one_expression(text: str) -> None:
+    """The expression takes quadratic time, and is short."""
+    assert without_login(text) == re.sub(r'//(?:[^/\s]*:\S*|[^/\s]*)@', '//', text)
+
+
+@pytest.mark.parametrize('text', ['//a:' * 300000, '//' * 600000, '@' + '//' * 600000 + '@'])
+def test_logins_of_a_long_text(text: str) -> None:
+    with within(10):
+        assert without_login(text).rstrip('@') != ''
 
 
 @pytest.mark.parametrize(('text', 'told'), [
