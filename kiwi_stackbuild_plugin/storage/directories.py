@@ -24,6 +24,9 @@ log = logging.getLogger('kiwi')
 _ASK = (
     'podman', '--log-level=debug', 'image', 'exists', 'localhost/kiwi-stackbuild-nothing'
 )
+_CONFIGURATION = '/etc/containers/storage.conf'
+_PLACE = '/var/lib/containers/storage'
+_GRAPH_ROOT = re.compile(r'^\s*graphroot\s*=\s*"([^"\\]+)"', re.MULTILINE)
 #: containers/storage notes here the owner and mode of what it stores with others
 _OVERRIDE = 'user.containers.override_stat'
 #: beside a layer whose files are stored by their digests
@@ -48,9 +51,24 @@ def storage_key() -> str:
 
 
 def ask_ahead() -> None:
-    """Ask podman where this storage is, while what works with it is loaded."""
-    with suppress(KiwiStashToolFailed):  # who needs it says so
-        _asked[storage_key()] = RunningCommand(_ASK)
+    """Ask podman where this storage is, while what works with it is loaded.
+
+    Not where there seems to be none yet: podman would make one, before anybody has
+    looked at what the user wants.
+    """
+    if os.path.isdir(_configured_place()):
+        with suppress(KiwiStashToolFailed):  # who needs it says so
+            _asked[storage_key()] = RunningCommand(_ASK)
+
+
+def _configured_place() -> str:
+    """Return where storage.conf puts the storage; podman itself may know better."""
+    try:
+        with open(storage_key() or _CONFIGURATION, encoding='utf-8') as text:
+            found = _GRAPH_ROOT.search(text.read())
+    except (OSError, ValueError):
+        found = None
+    return found[1] if found else _PLACE
 
 
 def graph_root() -> GraphRoot:

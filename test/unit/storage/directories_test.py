@@ -189,8 +189,27 @@ def test_kernel_that_mounts_no_such_thing(
         assert path == ''
 
 
-def test_graph_root_that_was_asked_for_ahead(storage: FakeStorage) -> None:
-    place = storage.state['graph_root']
+@pytest.fixture
+def configured(
+    storage: FakeStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> FakeStorage:
+    """Give a storage that storage.conf names."""
+    conf = tmp_path / 'storage.conf'
+    conf.write_text(f'[storage]\n  graphroot = "{storage.state["graph_root"]}"\n')
+    monkeypatch.setenv('CONTAINERS_STORAGE_CONF', str(conf))
+    return storage
+
+
+def test_storage_that_is_not_there_is_not_made_ahead(configured: FakeStorage) -> None:
+    """podman makes one as soon as it is asked anything."""
+    if os.path.isdir(configured.state['graph_root']):
+        os.rename(configured.state['graph_root'], f'{configured.state["graph_root"]}-gone')
+    ask_ahead()
+    assert configured.calls('podman') == []
+
+
+def test_graph_root_that_was_asked_for_ahead(configured: FakeStorage) -> None:
+    storage, place = configured, configured.state['graph_root']
     storage.change(log=''.join(
         f'time="2026-11-01" level=debug msg="{line}"\n'
         for line in (f'Using graph root {place}', 'Using graph driver overlay')
@@ -203,7 +222,8 @@ def test_graph_root_that_was_asked_for_ahead(storage: FakeStorage) -> None:
 
 
 def test_nothing_is_said_yet_where_there_is_no_podman(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    configured: FakeStorage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    os.makedirs(configured.state['graph_root'], exist_ok=True)
     monkeypatch.setenv('PATH', str(tmp_path))
     ask_ahead()
