@@ -29,11 +29,15 @@ from kiwi.path import Path
 from kiwi.repository.template.apt import PackageManagerTemplateAptGet
 from kiwi.runtime_checker import RuntimeChecker
 from kiwi.runtime_config import RuntimeConfig
+from kiwi.system.setup import SystemSetup
 from kiwi.utils.rpm_database import RpmDataBase
 from lxml import isoschematron
 
 from kiwi_stackbuild_plugin.description.schema import expanded_rules
 from kiwi_stackbuild_plugin.host.errors import printable_path
+from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.storage.directories import open_layers
+from kiwi_stackbuild_plugin.tree.ahead import read_ahead
 from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
@@ -150,6 +154,24 @@ def with_database_links() -> Iterator[None]:
             original(self)
 
     with swapped([(RpmDataBase, 'link_database_to_host_path', link)]):
+        yield
+
+
+@contextmanager
+def verified_ahead(info: ImageInfo) -> Iterator[None]:
+    """Have an image's files read ahead, in a block, while kiwi has packages verified.
+
+    dpkg and rpm read all of a root for that, one file after the other. A root that was
+    copied is in the page cache; an overlay on the image is not.
+    """
+    verify = SystemSetup.export_package_verification
+
+    def export_package_verification(self: SystemSetup, target_dir: str) -> str:
+        with open_layers(info) as layers, read_ahead(layers[::-1]):
+            told: str = verify(self, target_dir)
+        return told
+
+    with swapped([(SystemSetup, 'export_package_verification', export_package_verification)]):
         yield
 
 

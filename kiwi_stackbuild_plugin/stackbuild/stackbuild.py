@@ -38,7 +38,7 @@ from kiwi_stackbuild_plugin.stackbuild.plan import (
     BuildPlan, StackbuildRequest, make_plan, read_given
 )
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import (
-    rules_compiled_once, with_database_links, without_bootstrap, without_import
+    rules_compiled_once, verified_ahead, with_database_links, without_bootstrap, without_import
 )
 from kiwi_stackbuild_plugin.stackbuild.prepared import prepared
 from kiwi_stackbuild_plugin.stackbuild.root_import import (
@@ -135,6 +135,7 @@ def _make_root(
         with ExitStack() as mounts:
             if making.links:
                 held.callback(unmount_root, target.image_root)
+                held.enter_context(verified_ahead(images[0]))
                 os.mkdir(overlay_of(root), 0o700)
                 hold = holding.enter_context(held_layers(
                     space, images[0], overlay_of(root), target.image_root

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import pytest
+from disks import stored
 from kiwi.exceptions import KiwiCommandError, KiwiDescriptionInvalid
 from kiwi.package_manager import PackageManager
 from kiwi.repository.apt import RepositoryApt
+from kiwi.system.setup import SystemSetup
 from kiwi.utils.rpm_database import RpmDataBase
 from kiwi.xml_description import XMLDescription
 from lxml import isoschematron
@@ -20,7 +24,7 @@ from lxml import isoschematron
 from kiwi_stackbuild_plugin.description.facts import MANAGERS
 from kiwi_stackbuild_plugin.description.schema import schema_version
 from kiwi_stackbuild_plugin.stackbuild.kiwi_patches import (
-    rules_compiled_once, with_database_links, without_bootstrap
+    rules_compiled_once, verified_ahead, with_database_links, without_bootstrap
 )
 
 #: kiwi 10 and later tell dnf4 and dnf5 apart
@@ -201,3 +205,36 @@ def test_no_link_outside_of_the_root_is_removed(tmp_path: Path) -> None:
     with with_database_links(), pytest.raises(KiwiCommandError):
         data_base(tmp_path / 'root').link_database_to_host_path()
     assert os.readlink(tmp_path / 'outside/rpm') == 'nowhere'
+
+
+def in_memory(path: Path) -> int:
+    """Return how many bytes of a file are in the page cache."""
+    return int(subprocess.run(
+        ['fincore', '--bytes', '--noheadings', '--output=RES', path], check=True,
+        stdout=subprocess.PIPE
+    ).stdout)
+
+
+def test_files_are_read_while_packages_are_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = stored(tmp_path, 2)
+    path = Path(info.directories[0], 'large')
+    with open(path, 'wb') as out:
+        out.write(os.urandom(1 << 20))
+        out.flush()
+        os.fsync(out.fileno())
+        os.posix_fadvise(out.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    assert in_memory(path) < 1 << 20
+
+    def verify(self: Any, target_dir: str) -> str:
+        for _ in range(600):
+            if in_memory(path) == 1 << 20:
+                return f'{target_dir}/verified'
+            time.sleep(0.05)
+        return 'nobody has read it'
+    monkeypatch.setattr(SystemSetup, 'export_package_verification', verify)
+    with verified_ahead(info):
+        told = SystemSetup.export_package_verification(SimpleNamespace(), 'out')
+    assert told == 'out/verified'
+    assert SystemSetup.export_package_verification is verify
