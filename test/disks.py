@@ -2,6 +2,7 @@
 """File systems of their own for tests: files and overlays, mounted."""
 from __future__ import annotations
 
+import secrets
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,7 @@ def stored(where: Path, count: int) -> ImageInfo:
     (top / 'l').mkdir(parents=True)
     paths = []
     for number in range(count):
-        layer, name = top / f'{number:064}', f'{number:026}'
+        layer, name = top / f'{number:064}', secrets.token_hex(13).upper()
         (layer / 'diff').mkdir(parents=True)
         (layer / 'link').write_text(name)
         (top / 'l' / name).symlink_to(f'../{layer.name}/diff')

@@ -2,6 +2,7 @@
 """Errors a user can cause or meet: one line (what, which, why) and a hint."""
 from __future__ import annotations
 
+import errno
 import os
 
 from kiwi.exceptions import KiwiError
@@ -68,6 +69,15 @@ class KiwiStashSystemFailed(KiwiStackBuildError):
 
 class KiwiStashLocked(KiwiStackBuildError):
     """Another run works on the same stash name or root tree."""
+
+
+#: what says that there is nothing of a name: no such thing, or not on this way
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def is_absent(issue: OSError) -> bool:
+    """Tell whether an error says that there is nothing of a name; else nobody knows."""
+    return issue.errno in _ABSENT
 
 
 def printable(text: str) -> str:

@@ -47,7 +47,7 @@ def _plain_word(word: str) -> str:
         if end > begin:
             kept.append(word[done:begin])
             done = end
-        at = word.find('//', max(end, at + 1))
+        at = word.find('//', end if end > begin else at + 1)
     return ''.join([*kept, word[done:]])
 
 

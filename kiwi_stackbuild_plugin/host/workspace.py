@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import Iterator, List, Optional, Set, Tuple
 
 from kiwi_stackbuild_plugin.host.command import remove_tree
-from kiwi_stackbuild_plugin.host.errors import KiwiStashTargetInvalid, KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.errors import (
+    KiwiStashTargetInvalid, KiwiStashToolFailed, is_absent
+)
 from kiwi_stackbuild_plugin.host.text import FULL_ID
 
 log = logging.getLogger('kiwi')
@@ -70,11 +72,16 @@ class Workspace:
             journal.write(os.fsencode(f'{sign}{kind} {_on_one_line(value)}\n'))
 
     def open_notes(self) -> List[Note]:
-        """Return what has not been undone, newest first."""
+        """Return what has not been undone, newest first.
+
+        :raises OSError: if that cannot be told
+        """
         notes: List[Note] = []
         try:
             fd = os.open(os.path.join(self.path, _JOURNAL), _FILE | os.O_RDONLY)
-        except OSError:
+        except OSError as issue:
+            if not is_absent(issue):
+                raise
             return notes
         with open(fd, 'rb') as journal:
             lines = os.fsdecode(journal.read()).split('\n')

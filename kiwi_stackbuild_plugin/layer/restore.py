@@ -10,7 +10,7 @@ import struct
 import tempfile
 from typing import List, Tuple
 
-from kiwi_stackbuild_plugin.host.errors import printable, printable_path
+from kiwi_stackbuild_plugin.host.errors import is_absent, printable, printable_path
 from kiwi_stackbuild_plugin.host.holes import dig_holes
 from kiwi_stackbuild_plugin.layer.extras import ROOT, Extra, Extras
 from kiwi_stackbuild_plugin.tree.opening import open_below, set_xattrs
@@ -38,18 +38,15 @@ def restore_extras(root_fd: int, extras: Extras) -> None:
         parent, _, name = path.rpartition(b'/')
         try:
             parent_fd = open_below(root_fd, parent)
-        except OSError:
-            continue
-        try:
-            _restore(parent_fd, name, path, extra)
-        except FileNotFoundError:
-            continue
+            try:
+                _restore(parent_fd, name, path, extra)
+            finally:
+                os.close(parent_fd)
         except OSError as issue:
-            log.warning(
-                '%s: not all of it restored: %s', printable_path(path), issue.strerror
-            )
-        finally:
-            os.close(parent_fd)
+            if not is_absent(issue):
+                log.warning(
+                    '%s: not all of it restored: %s', printable_path(path), issue.strerror
+                )
 
 
 def restore_root(root_fd: int, mode: int, uid: int, gid: int, extra: Extra) -> None:

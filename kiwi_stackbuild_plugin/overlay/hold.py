@@ -20,7 +20,7 @@ from kiwi_stackbuild_plugin.overlay.record import (
 )
 from kiwi_stackbuild_plugin.storage import local
 from kiwi_stackbuild_plugin.storage.directories import graph_root
-from kiwi_stackbuild_plugin.storage.lower_layers import hold_copy, make_container
+from kiwi_stackbuild_plugin.storage.lower_layers import begin_container, hold_copy
 from kiwi_stackbuild_plugin.storage.removal import remove_container, remove_image
 
 log = logging.getLogger('kiwi')
@@ -59,8 +59,13 @@ def held_layers(space: Workspace, info: ImageInfo, place: str, root: str) -> Ite
     record = write_record(graph_root(), place, root, info.layers)
     name = hold_name(record)
     hold_copy(space, info, name, f'kiwi-stackbuild --overlay {record.name}')
-    with closing(make_container(_container_name(record.name), name)) as container:
-        yield Hold(name, container)
+    with closing(begin_container(_container_name(record.name), name)) as container:
+        try:
+            yield Hold(name, container)
+        except Exception:
+            # podman is not to be killed at its work, but where we are to end at once
+            container.finish(check=False)
+            raise
 
 
 def hold_name(record: OverlayRecord) -> str:

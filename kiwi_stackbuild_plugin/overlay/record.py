@@ -18,6 +18,7 @@ from typing import List, Optional, Tuple
 
 from kiwi_stackbuild_plugin.graph.records import GraphRoot
 from kiwi_stackbuild_plugin.host.durable import sync_directory
+from kiwi_stackbuild_plugin.host.errors import is_absent
 from kiwi_stackbuild_plugin.overlay.place import overlay_of
 
 _FILE = 'layers.json'
@@ -60,7 +61,10 @@ def write_record(
 
 
 def read_record(place: str) -> Optional[OverlayRecord]:
-    """Read it from the directory beside a root; None where it says nothing."""
+    """Read it from the directory beside a root; None where it says nothing.
+
+    :raises OSError: if it cannot be read
+    """
     return _read(os.path.join(place, _FILE))
 
 
@@ -71,7 +75,11 @@ def _read(path: str) -> Optional[OverlayRecord]:
         record = OverlayRecord(
             str(told['name']), str(told['root']), tuple(map(str, told['layers']))
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except OSError as issue:
+        if not is_absent(issue):
+            raise
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if _NAME.fullmatch(record.name) else None
 
@@ -87,8 +95,11 @@ def abandoned(graph: GraphRoot) -> List[str]:
 
 
 def _is_gone(anchor: str, name: str) -> bool:
-    """Tell whether a root is gone; one of a storage that was copied has no link."""
-    with suppress(FileNotFoundError):
+    """Tell whether a root is gone; one of a storage that was copied has no link.
+
+    It is not where that cannot be told.
+    """
+    with suppress(OSError):
         status = os.lstat(anchor)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             return False

@@ -8,7 +8,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import ContextManager, Iterator, Optional
 
-from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid, printable_path
+from kiwi_stackbuild_plugin.host.errors import KiwiStashRootInvalid, is_absent, printable_path
 from kiwi_stackbuild_plugin.host.locks import locked
 from kiwi_stackbuild_plugin.host.mounts import mount_points
 from kiwi_stackbuild_plugin.host.unmounting import in_use_by, take_back_mounts
@@ -20,7 +20,7 @@ from kiwi_stackbuild_plugin.overlay.place import (
     overlay_of, passing_of, upper_of, work_of
 )
 from kiwi_stackbuild_plugin.overlay.record import read_record
-from kiwi_stackbuild_plugin.tree.opening import is_absent, open_below, opened_tree
+from kiwi_stackbuild_plugin.tree.opening import open_below, opened_tree
 
 log = logging.getLogger('kiwi')
 

@@ -7,7 +7,6 @@ into /usr/lib of a base that has /lib as a link to it.
 """
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass, field
 from typing import Dict, Iterator, Mapping, Optional, Set, Tuple
@@ -19,7 +18,6 @@ from kiwi_stackbuild_plugin.tree.delta import (
     ADDED, PARENT, Change, Delta, parents_of, place_of, same_metadata
 )
 from kiwi_stackbuild_plugin.tree.entry import Entry
-from kiwi_stackbuild_plugin.tree.opening import open_below
 from kiwi_stackbuild_plugin.tree.scan import TreeReader, resolve_links
 
 #: what each stash has of its own; which one is built is another matter
@@ -171,14 +169,7 @@ class StackState:
             covered = covered or bool(node and node.covers)
         names = set(node.children) if node else set()
         if not covered and with_base:
-            try:
-                fd = open_below(self.base.fd, folder)
-            except OSError:
-                return names
-            try:
-                names.update(map(os.fsencode, os.listdir(fd)))
-            finally:
-                os.close(fd)
+            names.update(self.base.names(folder))
         return names
 
     def place(

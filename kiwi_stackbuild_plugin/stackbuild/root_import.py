@@ -73,7 +73,7 @@ def _copy_image(step: Step, root: str) -> None:
 
 
 def _copy_from_layers(step: Step, root: str) -> bool:
-    """Copy what the layers of an image make; they are held by its mount.
+    """Copy what the layers of an image make.
 
     :returns: False where that cannot be done here; then there is no root
     """

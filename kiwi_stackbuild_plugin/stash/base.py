@@ -2,6 +2,7 @@
 """The base of a root tree: the image that its stash is a layer on."""
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -13,7 +14,7 @@ from typing import Dict, Iterator, Optional
 from kiwi.defaults import Defaults
 
 from kiwi_stackbuild_plugin.description.origin import read_origin, trusted_moment
-from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid
+from kiwi_stackbuild_plugin.host.errors import KiwiStashArgumentInvalid, is_absent
 from kiwi_stackbuild_plugin.host.text import parse_moment
 from kiwi_stackbuild_plugin.host.workspace import Workspace
 from kiwi_stackbuild_plugin.image import labels
@@ -165,7 +166,10 @@ def imported_archive(root_fd: int) -> Iterator[Optional[str]]:
     """Give a path to the archive in a root tree for a block, None if there is none."""
     try:
         fd = open_below(root_fd, _IMPORTED_ROOT, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
+    except OSError as issue:
+        # a device is none
+        if not is_absent(issue) and issue.errno != errno.ENXIO:
+            raise
         yield None
         return
     try:

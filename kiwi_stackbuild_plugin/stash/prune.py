@@ -136,7 +136,7 @@ def _make_plan(
             f'--container-name {wanted!r}: no such stash',
             'those there are: kiwi-ng system stash_list'
         )
-    needed = needed_images()
+    needed = needed_images(one.info for one in versions)
     kept: List[Tuple[Version, str]] = []
     gone: List[Version] = []
     for name in sorted({one.name for one in versions}):

@@ -31,8 +31,7 @@ from kiwi_stackbuild_plugin.image.artifacts import (
 from kiwi_stackbuild_plugin.image.image import ImageInfo, is_own_stash
 from kiwi_stackbuild_plugin.image.provenance import make_provenance
 from kiwi_stackbuild_plugin.storage import local
-from kiwi_stackbuild_plugin.storage.directories import open_layers
-from kiwi_stackbuild_plugin.storage.directories import storage_key
+from kiwi_stackbuild_plugin.storage.directories import open_layers, storage_key
 from kiwi_stackbuild_plugin.tree.layered import LayeredTree
 from kiwi_stackbuild_plugin.tree.opening import open_shown, opened_tree
 from kiwi_stackbuild_plugin.version import __version__

@@ -2,17 +2,21 @@
 """Where the storage is, and the directories in which the overlay driver keeps layers."""
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Optional, Tuple
 
 from kiwi_stackbuild_plugin.graph.records import GraphRoot
-from kiwi_stackbuild_plugin.host.command import CommandResult, RunningCommand, run_command
-from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
+from kiwi_stackbuild_plugin.host.command import (
+    CommandResult, RunningCommand, reason_of, run_command
+)
+from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed, is_absent
+from kiwi_stackbuild_plugin.host.mounts import read_mounts
 from kiwi_stackbuild_plugin.host.unmounting import take_back_mounts
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.storage.messages import unreadable
@@ -31,6 +35,8 @@ _GRAPH_ROOT = re.compile(r'^\s*graphroot\s*=\s*"([^"\\]+)"', re.MULTILINE)
 _OVERRIDE = 'user.containers.override_stat'
 #: beside a layer whose files are stored by their digests
 _BY_DIGEST = 'composefs-data'
+#: in the directory of the driver, "true" or "false" (containers/storage, drivers/overlay)
+_PROGRAM = '.has-mount-program'
 #: whatever storage.conf or the kernel's defaults say: what is in an upper
 #: directory then needs no other mark than whiteouts and opaque directories
 OVERLAY_OPTIONS = 'index=off,metacopy=off,redirect_dir=off,xino=auto'
@@ -39,6 +45,7 @@ OVERLAY_DATA = 4095
 #: of a tree that is only looked at
 _LOOK = 'ro,nodev,nosuid,noexec'
 _LINK = re.compile('[A-Z0-9]{26}')
+_SHORT = re.compile('l/[A-Z0-9]{26}')
 #: what ends a directory in the data of a mount
 _SEPARATORS = re.compile(r'[:,\\]')
 #: what was asked before somebody wanted to know it, by storage
@@ -56,9 +63,16 @@ def ask_ahead() -> None:
     Not where there seems to be none yet: podman would make one, before anybody has
     looked at what the user wants.
     """
-    if os.path.isdir(_configured_place()):
+    if storage_key() not in _asked and os.path.isdir(_configured_place()):
         with suppress(KiwiStashToolFailed):  # who needs it says so
             _asked[storage_key()] = RunningCommand(_ASK)
+
+
+@atexit.register
+def _hear_all() -> None:
+    """Wait for what nobody wanted to know: podman is not to be killed at its start."""
+    while _asked:
+        _asked.popitem()[1].finish(check=False)
 
 
 def _configured_place() -> str:
@@ -131,9 +145,22 @@ def open_layers(info: ImageInfo) -> Iterator[List[int]]:
 
 def _is_other_than_seen(path: str, fd: int) -> bool:
     """Tell whether a layer is stored otherwise than a mount shows it."""
-    return _OVERRIDE in os.listxattr(fd) or os.path.lexists(
-        os.path.join(os.path.dirname(path), _BY_DIGEST)
+    layer = os.path.dirname(path)
+    return (
+        _OVERRIDE in os.listxattr(fd) or os.path.lexists(os.path.join(layer, _BY_DIGEST))
+        or _has_mount_program(os.path.dirname(layer))
     )
+
+
+def _has_mount_program(directory: str) -> bool:
+    """Tell whether the driver leaves mounts to fuse-overlayfs: deletions are names then."""
+    try:
+        with open(os.path.join(directory, _PROGRAM), encoding='ascii') as text:
+            return text.read(16).strip() != 'false'
+    except OSError as issue:
+        if is_absent(issue):
+            return False
+        raise
 
 
 def mount_layers(directory: str, data: str, point: str, *, check: bool = True) -> CommandResult:
@@ -158,20 +185,37 @@ def merged(info: ImageInfo, place: str) -> Iterator[str]:
     """
     with open_layers(info) as layers:
         directory, links = short_links(info) if layers and info.driver == 'overlay' else ('', [])
+    if not links:
+        yield ''
+        return
     top = tempfile.mkdtemp(prefix='tree-', dir=place)
     # an overlay without an upper directory has two lower ones
     point, nothing = f'{top}/merged', f'{top}/nothing'
     data = f'{_LOOK},lowerdir={":".join([*links, nothing])},{OVERLAY_OPTIONS}'
-    if not links or len(data) > OVERLAY_DATA or _SEPARATORS.search(nothing):
+    if len(data) > OVERLAY_DATA or _SEPARATORS.search(nothing):
         yield ''
         return
     os.mkdir(point)
     os.mkdir(nothing)
     try:
-        # a kernel may have limits of its own
-        yield '' if mount_layers(directory, data, point, check=False).returncode else point
+        result = mount_layers(directory, data, point, check=False)
+        if result.returncode:
+            # a kernel may have limits of its own
+            log.debug('mount: %s', reason_of(result))
+        yield '' if result.returncode else point
     finally:
-        take_back_mounts(point, logging.DEBUG)
+        if take_back_mounts(point, logging.DEBUG):
+            # an error has come past who still has it open; nothing is written there
+            run_command(['umount', '--lazy', '--', point], check=False)
+
+
+def shown_layers() -> FrozenSet[str]:
+    """Return the short names of all layers in overlay mounts that are only looked at."""
+    return frozenset(
+        name for mount in read_mounts()
+        if mount.kind == b'overlay' and b'upperdir=' not in mount.options
+        for name in _SHORT.findall(os.fsdecode(mount.options))
+    )
 
 
 def short_links(info: ImageInfo) -> Tuple[str, List[str]]:
@@ -180,11 +224,10 @@ def short_links(info: ImageInfo) -> Tuple[str, List[str]]:
     The topmost first; none where a layer has none (containers/storage,
     drivers/overlay: <layer>/link names a link in l/).
     """
-    directory = ''
+    directory = os.path.dirname(os.path.dirname(info.directories[-1]))
     found: List[str] = []
     for path in reversed(info.directories):
         layer = os.path.dirname(path)
-        directory = os.path.dirname(layer)
         name = _read_link(f'{layer}/link')
         link = f'l/{name}'
         if not name or os.path.realpath(f'{directory}/{link}') != os.path.realpath(path):

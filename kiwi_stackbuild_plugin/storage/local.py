@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The only place that speaks to podman and skopeo about stored images."""
+"""What is asked of podman and skopeo about stored images."""
 from __future__ import annotations
 
 import os

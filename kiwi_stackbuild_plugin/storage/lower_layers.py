@@ -55,8 +55,8 @@ def hold_copy(space: Workspace, image: ImageInfo, name: str, author: str) -> Non
     local.keep_import(space, image_id)
 
 
-def make_container(name: str, image: str) -> RunningCommand:
-    """Make a container that is never run; as long as it is there no prune takes its image.
+def begin_container(name: str, image: str) -> RunningCommand:
+    """Begin a container that is never run; as long as it is there no prune takes its image.
 
     :returns: what makes it
     """

@@ -9,6 +9,7 @@ from typing import Dict, Iterable, Set, Tuple
 from kiwi_stackbuild_plugin.host.command import reason_of, run_command
 from kiwi_stackbuild_plugin.host.errors import KiwiStashToolFailed
 from kiwi_stackbuild_plugin.image.image import ImageInfo
+from kiwi_stackbuild_plugin.storage.directories import short_links, shown_layers
 from kiwi_stackbuild_plugin.tree.scan import walk_files
 
 #: a layer is known by all that is below it, and its own diff ID
@@ -16,8 +17,11 @@ Chain = Tuple[str, ...]
 _SECTOR = 512
 
 
-def needed_images() -> Dict[str, str]:
-    """Return the images that must stay, by ID, and what needs them."""
+def needed_images(images: Iterable[ImageInfo]) -> Dict[str, str]:
+    """Return the images that must stay, by ID, and what needs them.
+
+    :param images: that may be mounted by us
+    """
     mounts = run_command(['podman', 'image', 'mount', '--format', 'json']).stdout
     containers = run_command([
         # buildah's and those of other tools too
@@ -29,6 +33,11 @@ def needed_images() -> Dict[str, str]:
         raise KiwiStashToolFailed(
             'podman image mount: what it says is no list of images'
         ) from None
+    shown = shown_layers()
+    mounted += [
+        info.image_id for info in images
+        if info.directories and shown.intersection(short_links(info)[1][:1])
+    ]
     return {
         **dict.fromkeys(mounted, 'it is mounted'),
         **dict.fromkeys(containers.split(), 'a container needs it')

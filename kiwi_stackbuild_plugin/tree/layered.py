@@ -211,5 +211,7 @@ def _hides(mark: str) -> bool:
 def _is_opaque(fd: int) -> bool:
     try:
         return os.getxattr(fd, _OPAQUE) == b'y'
-    except OSError:
-        return False
+    except OSError as issue:
+        if issue.errno in (errno.ENODATA, errno.ENOTSUP):
+            return False
+        raise

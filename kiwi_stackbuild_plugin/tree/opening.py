@@ -10,13 +10,12 @@ from contextlib import ExitStack, contextmanager
 from typing import ContextManager, Iterator, Optional
 
 from kiwi_stackbuild_plugin.host.errors import (
-    KiwiStashRootInvalid, printable, printable_path
+    KiwiStashRootInvalid, is_absent, printable, printable_path
 )
 from kiwi_stackbuild_plugin.tree.entry import Xattrs
 
 log = logging.getLogger('kiwi')
 
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -79,11 +78,6 @@ def open_below(root_fd: int, path: bytes, flags: int = DIRECTORY_FLAGS) -> int:
     finally:
         if fd != root_fd:
             os.close(fd)
-
-
-def is_absent(issue: OSError) -> bool:
-    """Tell whether an error says that there is nothing of a name; else nobody knows."""
-    return issue.errno in _ABSENT
 
 
 def open_if_there(root_fd: int, path: bytes) -> Optional[int]:

@@ -17,9 +17,10 @@ from typing import (
     Tuple
 )
 
+from kiwi_stackbuild_plugin.host.errors import is_absent
 from kiwi_stackbuild_plugin.tree.entry import Entry, Row, Status, Xattrs, named, status_row
 from kiwi_stackbuild_plugin.tree.opening import (
-    DIRECTORY_FLAGS, is_absent, open_below, open_current, open_if_there, status_if_there
+    DIRECTORY_FLAGS, open_below, open_current, open_if_there, status_if_there
 )
 
 #: attributes of any other name are properties that a file system has or makes up:

@@ -172,7 +172,8 @@ def _one(team: Team, target: str, calls: Sequence[Sequence[str]]) -> Reading:
     shutil.rmtree(team.work / target)
     return Reading(
         sum(one.seconds for one in readings), sum(one.cpu for one in readings),
-        max(one.memory for one in readings), max(one.disk for one in readings), ''
+        max(one.memory for one in readings), max(one.disk for one in readings), '',
+        readings[0].began
     )
 
 

@@ -23,6 +23,7 @@ from kiwi_stackbuild_plugin.host.text import (
     ('http://u:1/b/@h/x', 'http://h/x'), ('http://u:/@h', 'http://h'),
     ('at http://u:a/b@h/x: gone, ftp://u:c/d@i', 'at http://h/x: gone, ftp://i'),
     ('http://h/a@b', 'http://h/a@b'), ('http://h:80/x', 'http://h:80/x'),
+    ('docker:///u:p@h/x', 'docker:///h/x'), ('////u:p@h', '////h'), ('//a//u:p@h', '//a//h'),
     ('me@h.example said http://h/', 'me@h.example said http://h/'), ('', ''),
 ])
 def test_logins_in_addresses(text: str, shown: str) -> None:

@@ -225,7 +225,8 @@ def test_files_are_read_while_packages_are_verified(
         out.flush()
         os.fsync(out.fileno())
         os.posix_fadvise(out.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    assert in_memory(path) < 1 << 20
+    if in_memory(path) == 1 << 20:
+        pytest.skip('this file system keeps all in memory')
 
     def verify(self: Any, target_dir: str) -> str:
         for _ in range(600):

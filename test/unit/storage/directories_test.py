@@ -16,8 +16,9 @@ from storages import mounts_below
 from kiwi_stackbuild_plugin.graph.records import GraphRoot
 from kiwi_stackbuild_plugin.image.image import ImageInfo
 from kiwi_stackbuild_plugin.storage.directories import (
-    ask_ahead, graph_root, merged, open_layers
+    ask_ahead, graph_root, merged, open_layers, short_links, shown_layers
 )
+from kiwi_stackbuild_plugin.storage.removal import needed_images
 
 LAYERS = ('sha256:a', 'sha256:b', 'sha256:c')
 
@@ -143,6 +144,28 @@ def test_unmounted_after_an_error_of_the_block(tmp_path: Path) -> None:
     assert mounts_below(tmp_path) == []
 
 
+@as_root
+def test_nothing_stays_mounted_of_who_still_has_it_open(tmp_path: Path) -> None:
+    """An error comes past generators that have not ended, and children that read."""
+    fds = []
+    with pytest.raises(ZeroDivisionError), merged(stored(tmp_path, 2), str(tmp_path)) as path:
+        fds.append(os.open(path, os.O_RDONLY))
+        raise ZeroDivisionError
+    assert mounts_below(tmp_path) == []
+    os.close(fds[0])
+
+
+@as_root
+def test_layers_that_are_looked_at_are_known(tmp_path: Path, storage: FakeStorage) -> None:
+    """Else they would be pruned below who looks."""
+    info = stored(tmp_path, 2)
+    links = set(short_links(info)[1])
+    assert len(links) == 2 and not links & shown_layers()
+    with merged(info, str(tmp_path)):
+        assert links <= shown_layers() and needed_images([info]) == {'f' * 64: 'it is mounted'}
+    assert not links & shown_layers()
+
+
 def another_driver(info: ImageInfo) -> ImageInfo:
     return replace(info, driver='vfs')
 
@@ -152,13 +175,30 @@ def a_layer_gone(info: ImageInfo) -> ImageInfo:
     return info
 
 
+def another_store(info: ImageInfo) -> ImageInfo:
+    """As additionalimagestores has them: names are those of one directory."""
+    top = os.path.dirname(os.path.dirname(info.directories[0]))
+    os.mkdir(f'{top}-too')
+    os.rename(os.path.dirname(info.directories[0]), f'{top}-too/one')
+    return replace(info, directories=(f'{top}-too/one/diff', *info.directories[1:]))
+
+
+def fuse_overlayfs(info: ImageInfo) -> ImageInfo:
+    """It has a file .wh.<name> where the kernel has a device."""
+    top = os.path.dirname(os.path.dirname(info.directories[0]))
+    Path(top, '.has-mount-program').write_text('true')
+    return info
+
+
 def no_short_name(info: ImageInfo) -> ImageInfo:
     os.unlink(os.path.join(os.path.dirname(info.directories[1]), 'link'))
     return info
 
 
 @as_root
-@pytest.mark.parametrize('change', [another_driver, a_layer_gone, no_short_name])
+@pytest.mark.parametrize('change', [
+    another_driver, a_layer_gone, no_short_name, another_store, fuse_overlayfs
+])
 def test_what_cannot_be_mounted_is_left_to_podman(
     tmp_path: Path, change: Callable[[ImageInfo], ImageInfo]
 ) -> None:

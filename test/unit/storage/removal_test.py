@@ -44,9 +44,9 @@ def test_directories_that_do_not_fit_the_layers_are_not_guessed(known: int) -> N
 def test_what_is_needed_and_why(storage: FakeStorage) -> None:
     for image_id in (ONE, TWO, THREE):
         storage.add(image_id)
-    assert needed_images() == {}
+    assert needed_images([]) == {}
     storage.change(mounts={ONE: 1, TWO: 0}, containers=[THREE, THREE])
-    assert needed_images() == {ONE: 'it is mounted', THREE: 'a container needs it'}
+    assert needed_images([]) == {ONE: 'it is mounted', THREE: 'a container needs it'}
     # buildah's containers are asked for as well
     assert storage.calls('ps', '--all', '--external')
 
@@ -56,14 +56,14 @@ def test_mounts_that_nobody_understands_stop_it(storage: FakeStorage, said: str)
     """To remove what may be mounted would be worse."""
     (storage.home / 'bin/podman').write_text(f"#!/bin/sh\necho '{said}'\n")
     with pytest.raises(KiwiStashToolFailed, match='no list of images'):
-        needed_images()
+        needed_images([])
 
 
 @pytest.mark.parametrize('call', ['podman image mount', 'podman ps'])
 def test_what_cannot_be_asked_is_an_error(storage: FakeStorage, call: str) -> None:
     storage.fail(call, 'Error: storage is locked\n')
     with pytest.raises(KiwiStashToolFailed, match='storage is locked'):
-        needed_images()
+        needed_images([])
 
 
 def test_an_image_goes_with_its_names(storage: FakeStorage) -> None:
