@@ -93,6 +93,23 @@ def test_interrupted_run_cleans_up_at_once(
     storage.kiwi(*words)
 
 
+def test_interrupted_while_the_base_is_read(storage: Storage, root: Path) -> None:
+    """A process of its own reads it, and has it open."""
+    for number in range(4000):
+        (root / f'usr/{number}').touch()
+    storage.kiwi('stash', '--root', str(root))
+    (root / 'etc/new').write_text('new')
+    storage.forget_indexes()
+    process = start(storage, 'stash', '--root', str(root))
+    while not mounts_below(storage.temp_dir):
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 128 + signal.SIGINT
+    assert storage.left_overs() == []
+    storage.kiwi('stash', '--root', str(root))
+
+
 def test_killed_copy_out_leaves_the_earlier_archive(
     storage: Storage, root: Path, tmp_path: Path
 ) -> None:
