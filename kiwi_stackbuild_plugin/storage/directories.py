@@ -69,7 +69,7 @@ def ask_ahead() -> None:
 
 
 @atexit.register
-def _hear_all() -> None:
+def hear_all() -> None:
     """Wait for what nobody wanted to know: podman is not to be killed at its start."""
     while _asked:
         _asked.popitem()[1].finish(check=False)

@@ -142,7 +142,9 @@ def test_copies_of_a_tree_are_the_same_image(
             assert storage.stash('small')['id'] == first, name
     if kind == 'here':
         back = import_tree(storage, tmp_path / 'back')
-        assert {path.name for path in (back / 'var').iterdir() if holes(path) >= 1 << 20} == {
+        # once written, a file that is cut up has blocks for the list of its pieces
+        most = (1 << 20) - (1 << 16)
+        assert {path.name for path in (back / 'var').iterdir() if holes(path) >= most} == {
             'lastlog', 'linked', 'mixed', 'zeros'
         }
 

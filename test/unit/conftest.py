@@ -19,10 +19,18 @@ from package_stacks import PackageStack, Stacked, Stacker
 from stored_images import StoredImages, make_stored_images
 
 from kiwi_stackbuild_plugin.host.workspace import Workspace
+from kiwi_stackbuild_plugin.storage import directories
 
 Kiwi = Callable[..., int]
 
 keep_compiled()
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked_ahead() -> Iterator[None]:
+    """End what a command has asked before its use case, which only notes, wants to know."""
+    yield
+    directories.hear_all()
 
 
 @pytest.fixture
