@@ -132,7 +132,9 @@ def open_layers(info: ImageInfo) -> Iterator[List[int]]:
     with ExitStack() as stack:
         found: List[int] = []
         try:
-            for path in info.directories:
+            drivers = {os.path.dirname(os.path.dirname(path)) for path in info.directories}
+            is_plain = not any(map(_has_mount_program, drivers))
+            for path in info.directories if is_plain else ():
                 found.append(os.open(path, DIRECTORY_FLAGS))
                 stack.callback(os.close, found[-1])
                 if _is_other_than_seen(path, found[-1]):
@@ -145,10 +147,8 @@ def open_layers(info: ImageInfo) -> Iterator[List[int]]:
 
 def _is_other_than_seen(path: str, fd: int) -> bool:
     """Tell whether a layer is stored otherwise than a mount shows it."""
-    layer = os.path.dirname(path)
-    return (
-        _OVERRIDE in os.listxattr(fd) or os.path.lexists(os.path.join(layer, _BY_DIGEST))
-        or _has_mount_program(os.path.dirname(layer))
+    return _OVERRIDE in os.listxattr(fd) or os.path.lexists(
+        os.path.join(os.path.dirname(path), _BY_DIGEST)
     )
 
 
